@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is installed where.
+
+Two ways in:
+
+- ``pip install .`` gives the library ``drbdocfs_boot`` alone, for tools that want the configuration's reader or model.
+- ``python3 setup.py install_system --root=DIR`` lays out the whole product below DIR, as the DEB and the RPM ship it:
+  the library in a private directory, units, generator, helpers, command, manual pages. It reads the source tree and
+  writes below DIR only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import ClassVar
+
+from setuptools import Command, find_packages, setup
+from setuptools.errors import SetupError
+
+SOURCE = Path(__file__).resolve().parent
+PACKAGE = "drbdocfs_boot"
+
+# The place of the helpers as written in the units and in the library; replaced where a distribution has another one.
+LIBEXECDIR = "/usr/libexec/drbdocfs-boot"
+
+# In a checkout this line finds the library beside the script; installed, it names the private directory.
+LIBRARY_LINE = re.compile(r"^LIBRARY = .*$", re.MULTILINE)
+
+# What belongs into the private directory. Anything else found there (byte code, an editor's backup) stays out.
+LIBRARY_SUFFIXES = (".py", ".configspec")
+LIBRARY_NAMES = ("py.typed",)
+UNIT_SUFFIXES = (".service", ".target", ".mount", ".slice", ".socket", ".timer", ".path")
+
+
+def version() -> str:
+    """The version, which stands in drbdocfs_boot/__init__.py and nowhere else. Reads, does not import."""
+    text = (SOURCE / PACKAGE / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__(?:\s*:\s*\w+)?\s*=\s*"([^"]+)"', text, re.MULTILINE)
+    if found is None:
+        raise SetupError("drbdocfs_boot/__init__.py has no line __version__ = \"…\"")
+    return found.group(1)
+
+
+class install_system(Command):  # noqa: N801 (the command's name on the command line)
+    """Lay out the whole product below --root. Raises SetupError for a file that it does not know how to install."""
+
+    description = "install library, units, generator, helpers, command and manual pages below --root (for packages)"
+    user_options: ClassVar[list[tuple[str, str | None, str]]] = [
+        ("root=", None, "directory that everything is installed below (required; may be /)"),
+        ("libdir=", None, "private directory of the library [/usr/share/drbdocfs-boot]"),
+        ("unitdir=", None, "systemd's units [/usr/lib/systemd/system]"),
+        ("generatordir=", None, "systemd's generators [/usr/lib/systemd/system-generators]"),
+        ("presetdir=", None, "systemd's presets [/usr/lib/systemd/system-preset]"),
+        ("libexecdir=", None, f"helpers of the units [{LIBEXECDIR}]"),
+        ("bindir=", None, "the command [/usr/bin]"),
+        ("mandir=", None, "manual pages [/usr/share/man]"),
+        ("docdir=", None, "examples [/usr/share/doc/drbdocfs-boot]"),
+        ("confdir=", None, "configuration [/etc/drbdocfs]"),
+    ]
+
+    def initialize_options(self) -> None:
+        """Defaults: the layout of a merged-/usr distribution."""
+        self.root: str | None = None
+        self.libdir = "/usr/share/drbdocfs-boot"
+        self.unitdir = "/usr/lib/systemd/system"
+        self.generatordir = "/usr/lib/systemd/system-generators"
+        self.presetdir = "/usr/lib/systemd/system-preset"
+        self.libexecdir = LIBEXECDIR
+        self.bindir = "/usr/bin"
+        self.mandir = "/usr/share/man"
+        self.docdir = "/usr/share/doc/drbdocfs-boot"
+        self.confdir = "/etc/drbdocfs"
+
+    def finalize_options(self) -> None:
+        """Check what was given. Raises SetupError without --root or for a relative directory."""
+        if not self.root:
+            raise SetupError("install_system needs --root=DIR")
+        for option, _short, _help in self.user_options:
+            name = option.rstrip("=")
+            value = getattr(self, name)
+            if name != "root" and (not value.startswith("/") or re.search(r'[\s"\\%]', value)):
+                raise SetupError(f"--{name}={value}: not an absolute path in plain characters")
+
+    def run(self) -> None:
+        """Install everything."""
+        self.install_library()
+        self.install_units()
+        self.install_scripts("generators", self.generatordir)
+        self.install_scripts("libexec", self.libexecdir)
+        self.install_scripts("bin", self.bindir)
+        for page in sorted((SOURCE / "packaging" / "man").glob("*.[1-8]")):
+            self.put(page, f"{self.mandir}/man{page.suffix[1:]}/{page.name}", page.read_bytes())
+        for example in sorted((SOURCE / "packaging" / "examples").glob("*.conf")):
+            self.put(example, f"{self.docdir}/examples/{example.name}", example.read_bytes())
+        self.make_directory(self.below_root(f"{self.confdir}/conf.d"))
+
+    def install_library(self) -> None:
+        """The package's sources; byte code is made on the target by the package, for the Python that is there."""
+        for path in sorted((SOURCE / PACKAGE).rglob("*")):
+            if path.suffix in LIBRARY_SUFFIXES or path.name in LIBRARY_NAMES:
+                self.put(path, f"{self.libdir}/{path.relative_to(SOURCE).as_posix()}", self.with_libexecdir(path))
+
+    def install_units(self) -> None:
+        """Static units, their drop-ins, and the preset."""
+        for path in self.entries("units"):
+            if path.is_dir() and path.name.endswith(".d"):
+                for dropin in sorted(path.glob("*.conf")):
+                    self.put(dropin, f"{self.unitdir}/{path.name}/{dropin.name}", self.with_libexecdir(dropin))
+            elif path.suffix == ".preset":
+                self.put(path, f"{self.presetdir}/{path.name}", path.read_bytes())
+            elif path.suffix in UNIT_SUFFIXES:
+                self.put(path, f"{self.unitdir}/{path.name}", self.with_libexecdir(path))
+            else:
+                raise SetupError(f"{path.relative_to(SOURCE)}: not a unit, a drop-in directory or a preset")
+
+    def install_scripts(self, directory: str, target: str) -> None:
+        """Scripts of one directory, each with the library's place written into it."""
+        for path in self.entries(directory):
+            text = path.read_text(encoding="utf-8")
+            where = path.relative_to(SOURCE)
+            if not text.startswith("#!"):
+                raise SetupError(f"{where}: not a script (no #! line)")
+            text, count = LIBRARY_LINE.subn(lambda _: f'LIBRARY = "{self.libdir}"', text)
+            if count != 1:
+                raise SetupError(f"{where}: {count} lines 'LIBRARY = …' where there must be one")
+            self.put(path, f"{target}/{path.name}", text.encode(), mode=0o755)
+
+    def entries(self, directory: str) -> list[Path]:
+        """What stands in a directory of the source tree, without hidden files, backups and byte code."""
+        return sorted(
+            path
+            for path in (SOURCE / directory).iterdir()
+            if not path.name.startswith(".") and not path.name.endswith("~") and path.name != "__pycache__"
+        )
+
+    def with_libexecdir(self, path: Path) -> bytes:
+        """The file's bytes, the helpers' place replaced where it is not the usual one."""
+        data = path.read_bytes()
+        if self.libexecdir == LIBEXECDIR:
+            return data
+        return re.sub(re.escape(LIBEXECDIR.encode()) + rb"(?![\w-])", lambda _: self.libexecdir.encode(), data)
+
+    def below_root(self, target: str) -> Path:
+        """The place of an installed file below --root."""
+        assert self.root is not None  # finalize_options() saw to it
+        return Path(self.root) / target.lstrip("/")
+
+    def make_directory(self, path: Path) -> None:
+        """A directory that all may read, with its parents, whatever the umask; those that exist stay as they are."""
+        missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+        for directory in reversed(missing):
+            directory.mkdir()
+            directory.chmod(0o755)
+
+    def put(self, source: Path, target: str, data: bytes, mode: int = 0o644) -> None:
+        """Write one file with this mode, whatever the umask, and its source's time: two builds are the same bytes."""
+        path = self.below_root(target)
+        self.make_directory(path.parent)
+        path.unlink(missing_ok=True)
+        path.write_bytes(data)
+        path.chmod(mode)
+        changed = source.stat().st_mtime_ns
+        os.utime(path, ns=(changed, changed))
+
+
+setup(
+    name="drbdocfs-boot",
+    version=version(),
+    description="OCFS2 on dual-primary DRBD, mounted on both servers after every boot, by systemd units",
+    license="GPL-2.0-or-later",
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={PACKAGE: ["drbdocfs.configspec", "py.typed"]},
+    include_package_data=False,
+    zip_safe=False,
+    python_requires=">=3.9",
+    install_requires=["configobj"],
+    cmdclass={"install_system": install_system},
+)
