@@ -1,0 +1,141 @@
+"""The generator's edge: reads the configuration and fstab, writes the tree, reports in the kernel log.
+
+It runs before anything else at every boot and at every daemon-reload (systemd.generator(7)): no subprocess, no
+IPC, no network, no writing outside the directory it was given, and no import but ``posix`` and our own lean modules.
+"""
+
+import posix
+
+from drbdocfs_boot import fstab, lean, units
+from drbdocfs_boot.stack import Problem
+
+NAME = "drbdocfs-generator"
+
+
+def main(argv: "list[str]") -> int:
+    """``drbdocfs-generator NORMAL EARLY LATE``; the last two are not used.  0, or 1 when it could not write."""
+    if len(argv) not in (2, 4):
+        _tell(f"{NAME}: usage: {NAME} NORMAL EARLY LATE")
+        return 1
+    if posix.environ.get(b"SYSTEMD_IN_INITRD") == b"1":
+        return 0  # the configuration is on the real root
+    root = _root()
+    command_line = (_read(root + "/proc/cmdline") or "").split()
+    if "drbdocfs=off" in command_line:
+        return 0
+    try:
+        problems, failed = generate(root, argv[1])
+    except Exception as error:
+        # A mistake of ours must not be a silent absence, nor a traceback that nobody sees at boot.
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "?"
+        text = f"internal error in {where}: {type(error).__name__}: {error}; please report it"
+        problems, failed = (Problem(NAME, 0, "", text),), []
+        write(units.broken(problems), argv[1])
+    for problem in problems:
+        _log(f"{NAME}: {problem}")
+    for text in failed:
+        _log(f"{NAME}: {text}")
+    if "debug" in command_line:
+        times = posix.times()
+        _log(f"{NAME}: took {times[0] + times[1]:.3f} s of processor time")
+    return 1 if failed else 0
+
+
+def generate(root: str, directory: str) -> "tuple[tuple[Problem, ...], list[str]]":
+    """Write the units for the configuration below ``root`` into ``directory``.
+
+    Returns the problems of the configuration, and what could not be written.
+    """
+    reading = lean.read(root)
+    if not reading.stacks and not reading.problems:
+        return (), []
+    lines = fstab.parse(_read(root + "/etc/fstab") or "")
+    files, problems = units.tree(reading, lines)
+    return problems, write(files, directory)
+
+
+def write(files: "dict[str, str]", directory: str) -> "list[str]":
+    """Write a tree; returns a message for each file that could not be written, and goes on with the others."""
+    failed = []
+    made: "set[str]" = set()
+    for name, text in files.items():
+        full = directory + "/" + name
+        place = full.rpartition("/")[0]
+        try:
+            if place not in made:
+                _make_directory(place)
+                made.add(place)
+            if text.startswith(units.LINK):
+                posix.symlink(text[len(units.LINK) :], full)
+            else:
+                # O_EXCL: whatever is there was written by another generator, and is not ours to replace.
+                fd = posix.open(full, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
+                try:
+                    data = text.encode("utf-8")
+                    while data:
+                        data = data[posix.write(fd, data) :]
+                finally:
+                    posix.close(fd)
+        except OSError as error:
+            failed.append(f"{full}: {error.strerror}")
+    return failed
+
+
+def _make_directory(name: str) -> None:
+    try:
+        posix.mkdir(name, 0o755)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        _make_directory(name.rpartition("/")[0])
+        posix.mkdir(name, 0o755)
+
+
+def _root() -> str:
+    return posix.environ.get(b"DRBDOCFS_ROOT", b"").decode("utf-8", "surrogateescape").rstrip("/")
+
+
+def _read(name: str) -> "str | None":
+    try:
+        fd = posix.open(name, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return None
+    data = b""
+    try:
+        while True:
+            piece = posix.read(fd, 1 << 20)
+            if not piece:
+                break
+            data += piece
+    except OSError:
+        return None
+    finally:
+        posix.close(fd)
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _tell(text: str) -> None:
+    try:
+        posix.write(2, (text + "\n").encode("utf-8", "replace"))
+    except OSError:
+        pass
+
+
+def _log(text: str) -> None:
+    """To standard error, and to the kernel log: nothing else is there that early."""
+    _tell(text)
+    if _root():
+        return  # another root is a test or offline work: not this machine's log
+    try:
+        fd = posix.open("/dev/kmsg", posix.O_WRONLY | posix.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        posix.write(fd, ("<4>" + text).encode("utf-8", "replace")[:900])
+    except OSError:
+        pass
+    finally:
+        posix.close(fd)

@@ -1,0 +1,192 @@
+"""Stacks in, unit files out: what the generator writes beside the static units.
+
+Pure: nothing is read or written here.  A tree maps a path below the generator's directory to the text of a file, or
+to the target of a link (values that begin with ``-> ``).  Builtins only: the generator imports this.
+
+Why the layers are ordered as they are stands in drbdocfs.target(7).
+"""
+
+from drbdocfs_boot import escape
+from drbdocfs_boot.escape import Unwritable
+from drbdocfs_boot.fstab import Line
+from drbdocfs_boot.stack import Problem, Reading, Stack
+
+LINK = "-> "
+UNIT_DIRECTORY = "/usr/lib/systemd/system/"
+DROP_IN = "50-drbdocfs.conf"
+# A join of the group is not interruptible (mount.ocfs2 blocks SIGTERM) and may take the dead time, 60 s by default,
+# of a node that just died: that and another minute, generously.
+MOUNT_LIMIT = "3min"
+# What the wait's unit allows beyond boot_timeout, at which the helper ends by itself: a moment for its last words.
+WAIT_MARGIN = 30_000_000
+
+
+def tree(
+    reading: Reading, fstab: "dict[str, Line]", unit_directory: str = UNIT_DIRECTORY
+) -> "tuple[dict[str, str], tuple[Problem, ...]]":
+    """All files for a reading of the configuration, and all problems: the reading's and those found here."""
+    files: "dict[str, str]" = {}
+    problems = list(reading.problems)
+    clusters: "dict[str, list[Stack]]" = {}
+    mountpoints = {stack.mountpoint: stack for stack in reading.stacks}
+    for stack in reading.stacks:
+        found, own = _stack(stack, fstab, mountpoints)
+        if found:
+            problems.extend(found)
+            continue
+        files.update(own)
+        files["drbdocfs.target.wants/drbdocfs@" + stack.name + ".target"] = LINK + unit_directory + "drbdocfs@.target"
+        clusters.setdefault(stack.cluster, []).append(stack)
+    for cluster, stacks in clusters.items():
+        files[f"drbdocfs-o2cb@{cluster}.service.d/{DROP_IN}"] = _o2cb(stacks)
+    files.update(broken(problems, unit_directory))
+    return files, tuple(problems)
+
+
+def _head(stack: Stack) -> str:
+    return (
+        f"# Written by drbdocfs-generator(8) for stack {stack.name}; changes here are lost.\n\n[Unit]\n"
+        f"SourcePath={escape.value(stack.file)}\n"
+    )
+
+
+def _environment(**settings: str) -> str:
+    words = [escape.quoted(f"DRBDOCFS_{key}={text}") for key, text in settings.items()]
+    return "\n[Service]\n" + "".join(f"Environment={word}\n" for word in words)
+
+
+def _stack(
+    stack: Stack, fstab: "dict[str, Line]", mountpoints: "dict[str, Stack]"
+) -> "tuple[list[Problem], dict[str, str]]":
+    """Problems that only show when units are made, or the stack's files."""
+    try:
+        _not_on_itself(stack, mountpoints)
+        line = fstab.get(stack.mountpoint)
+        if line is not None:
+            _fits(stack, line)
+        return [], _layers(stack, line)
+    except Unwritable as error:
+        return [Problem(stack.file, stack.line, stack.name, f"[{stack.name}] {error}")], {}
+
+
+def _layers(stack: Stack, line: "Line | None") -> "dict[str, str]":
+    name = stack.name
+    mount = escape.mount_unit(stack.mountpoint)
+    head = _head(stack)
+    files = {
+        f"drbdocfs@{name}.target.d/{DROP_IN}": head + f"Requires={mount}\nAfter={mount}\n",
+        f"drbdocfs-wait@{name}.service.d/{DROP_IN}": head
+        + _environment(RESOURCE=stack.resource, BOOT_TIMEOUT=str(stack.boot_timeout))
+        + f"TimeoutStartSec={stack.boot_timeout + WAIT_MARGIN}us\n",
+        f"drbdocfs-promote@{name}.service.d/{DROP_IN}": head
+        # Whoever mounts the device by another unit, or by hand, is ordered after the promotion, too.
+        + "".join(f"Wants={unit}\nBefore={unit}\n" for unit in _blockdev(stack))
+        + _environment(RESOURCE=stack.resource, DEVICE=stack.device, MOUNTPOINT=stack.mountpoint),
+        f"{mount}.d/{DROP_IN}": head
+        + "Documentation=man:drbdocfs.target(7)\n"
+        + f"PartOf=drbdocfs@{name}.target drbdocfs.target\n"
+        # Not BindsTo=: a file system that was mounted by hand before the stack was configured would be unmounted at
+        # the daemon-reload, because the promotion is not active. A oneshot only ends by a stop job, and that
+        # Requires= carries as well.
+        + f"Requires=drbdocfs-promote@{name}.service\nAfter=drbdocfs-promote@{name}.service\n"
+        + f"Requires=drbdocfs-o2cb@{stack.cluster}.service\nAfter=drbdocfs-o2cb@{stack.cluster}.service\n"
+        + "Wants=network-online.target\nAfter=network.target network-online.target remote-fs-pre.target\n"
+        # Debian's init scripts: ocfs2 unmounts every OCFS2 at its stop, so it has to stop after us.
+        + "After=ocfs2.service o2cb.service\n"
+        # Services and sessions start after remote-fs.target and stop before it: they find the mount, and leave it.
+        + "Before=remote-fs.target\n"
+        + f"\n[Mount]\nTimeoutSec={MOUNT_LIMIT}\n",
+    }
+    attach = head
+    environment = {"RESOURCE": stack.resource, "DEVICE": stack.device}
+    if stack.loop_device:
+        loop = f"drbdocfs-loop@{name}.service"
+        files[f"{loop}.d/{DROP_IN}"] = (
+            head
+            + f"RequiresMountsFor={escape.quoted(stack.backing_file)}\n"
+            + _environment(LOOP_DEVICE=stack.loop_device, BACKING_FILE=stack.backing_file)
+        )
+        attach += f"BindsTo={loop}\nAfter={loop}\n"
+        environment["LOOP_DEVICE"] = stack.loop_device
+    files[f"drbdocfs-attach@{name}.service.d/{DROP_IN}"] = attach + _environment(**environment)
+    if line is None:
+        options = f"Options={escape.value(stack.mount_options)}\n" if stack.mount_options else ""
+        files[mount] = (
+            head
+            + f"Description={escape.value(stack.mountpoint)} of drbdocfs stack {name}\n"
+            + f"\n[Mount]\nWhat={escape.value(stack.device)}\nWhere={escape.value(stack.mountpoint)}\nType=ocfs2\n"
+            + options
+        )
+    return files
+
+
+def _blockdev(stack: Stack) -> "list[str]":
+    # mountinfo always shows /dev/drbdN; the instance follows the path as it is written, too.
+    return [f"blockdev@{escape.path(stack.device)}.target"]
+
+
+def _o2cb(stacks: "list[Stack]") -> str:
+    """One cluster serves all its stacks.  Order of the stop: unmount, then O2CB, then demote and down."""
+    head = _head(stacks[0])
+    if len(stacks) == 1:
+        name = stacks[0].name
+        promote = f"drbdocfs-promote@{name}.service"
+        return head + f"PartOf=drbdocfs@{name}.target\nRequires={promote}\nAfter={promote}\n"
+    # One that waits for its peer must not hold the cluster back from the others, so the anchors are the attaches,
+    # which wait for nobody; and the cluster goes when the last mount that requires it has gone.
+    anchors = "".join(f"After=drbdocfs-attach@{stack.name}.service\n" for stack in stacks)
+    return head + anchors + "StopWhenUnneeded=yes\n"
+
+
+def _not_on_itself(stack: Stack, mountpoints: "dict[str, Stack]") -> None:
+    place = stack.backing_file
+    while len(place) > 1:
+        place = place.rpartition("/")[0]
+        if place in mountpoints:
+            raise Unwritable(
+                f"backing_file = {stack.backing_file}: it lies on {place}, the file system of stack"
+                f" {mountpoints[place].name}; a stack cannot stand on what is mounted after it"
+            )
+
+
+def _fits(stack: Stack, line: Line) -> None:
+    """Raises Unwritable when fstab's line for the mount point is not for our device."""
+    where = f"mountpoint = {stack.mountpoint}: /etc/fstab:{line.number} mounts"
+    if line.spec.partition("=")[0].upper() in ("UUID", "LABEL", "PARTUUID", "PARTLABEL"):
+        raise Unwritable(
+            f"{where} {line.spec!r} there, which may name the disk below DRBD; write {stack.device} instead"
+        )
+    volume = f"/dev/drbd/by-res/{stack.resource}"
+    if line.spec not in (stack.device, volume, volume + "/0"):
+        raise Unwritable(f"{where} {line.spec!r} there, the stack has device = {stack.device}; make them the same")
+    if line.type not in ("ocfs2", "auto"):
+        raise Unwritable(f"{where} it as {line.type!r}; write ocfs2 instead")
+
+
+def broken(problems: "list[Problem] | tuple[Problem, ...]", unit_directory: str = UNIT_DIRECTORY) -> "dict[str, str]":
+    """A unit that fails at once with the words of the problem, for each stack (or file) that has one."""
+    files: "dict[str, str]" = {}
+    by_name: "dict[str, list[Problem]]" = {}
+    for problem in problems:
+        by_name.setdefault(problem.stack or problem.file, []).append(problem)
+    for name, found in by_name.items():
+        unit = f"drbdocfs-broken@{escape.instance(name)}.service"
+        message = " | ".join(str(problem) for problem in found)
+        if len(message) > 2000:
+            message = message[:2000] + " ..."
+        files[f"drbdocfs.target.wants/{unit}"] = LINK + unit_directory + "drbdocfs-broken@.service"
+        head = "# Written by drbdocfs-generator(8); changes here are lost.\n\n[Unit]\n"
+        try:
+            head += f"SourcePath={escape.value(found[0].file)}\n"
+        except Unwritable:
+            pass  # a file name with a newline is itself the problem
+        files[f"{unit}.d/{DROP_IN}"] = head + _environment(MESSAGE=_printable(message))
+        if found[0].stack:
+            # 'systemctl start drbdocfs@STACK.target' has to fail as well, not to succeed with nothing.
+            target = f"drbdocfs@{escape.instance(name)}.target"
+            files[f"{target}.d/{DROP_IN}"] = head + f"Requires={unit}\nAfter={unit}\n"
+    return files
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text).strip().rstrip("\\")
