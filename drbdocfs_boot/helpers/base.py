@@ -1,0 +1,108 @@
+"""What all helpers share: their settings, the record of what was started, and how they end."""
+
+import os
+import sys
+
+from drbdocfs_boot.tools import system
+from drbdocfs_boot.tools.failure import Failure
+from drbdocfs_boot.tools.notify import status
+from drbdocfs_boot.verdict import EX_CONFIG
+
+EX_USAGE = 2
+EX_SOFTWARE = 70
+RECORDS = "/run/drbdocfs"
+
+
+class Layer:
+    """One layer of one stack (or cluster): ``instance`` is the unit's instance name.
+
+    ``settings`` come from the unit's environment at start (drop-ins of the generator); at stop the record that the
+    start left in /run comes first, because the configuration may have changed or broken meanwhile, and what was
+    started is what has to be stopped.
+    """
+
+    def __init__(self, kind: str, instance: str) -> None:
+        self.kind = kind
+        self.instance = instance
+        self.record = f"{RECORDS}/{instance}.{kind}"
+
+    def setting(self, key: str) -> str:
+        """A setting from the environment; raises Failure (78) when the generator gave none."""
+        value = os.environ.get("DRBDOCFS_" + key, "")
+        if not value:
+            raise Failure(
+                EX_CONFIG,
+                f"nothing is configured for {self.kind} of '{self.instance}' ({key} is not set)",
+                "write the stack to /etc/drbdocfs/drbdocfs.conf, run 'systemctl daemon-reload', and start the target"
+                " drbdocfs@STACK.target rather than this unit",
+            )
+        return value
+
+    def seconds(self, key: str) -> float:
+        """A setting in microseconds, as seconds."""
+        return int(self.setting(key)) / 1_000_000
+
+    def remember(self, **values: str) -> None:
+        """Record what is about to be started, so that it can be stopped whatever happens to the configuration."""
+        name = system.path(self.record)
+        os.makedirs(os.path.dirname(name), 0o755, exist_ok=True)
+        text = "".join(f"{key}={value}\n" for key, value in values.items())
+        with open(name + ".new", "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        os.rename(name + ".new", name)  # whole or not at all
+
+    def recorded(self, *keys: str) -> "list[str]":
+        """The recorded values; for a layer without a record (started by an older version) the settings."""
+        known: "dict[str, str]" = {}
+        for line in (system.read(self.record) or "").split("\n"):
+            key, _, value = line.partition("=")
+            known[key] = value
+        return [known.get(key) or self.setting(key) for key in keys]
+
+    def forget(self) -> None:
+        """Remove the record, after a stop."""
+        try:
+            os.unlink(system.path(self.record))
+        except FileNotFoundError:
+            pass
+
+    def say(self, text: str) -> None:
+        """A line for the journal, and the unit's status."""
+        status(text)
+        print(f"{self.instance}: {text}", flush=True)
+
+
+def main(layer_module: object, kind: str) -> int:
+    """Entry point of the scripts in libexec: ``KIND start|stop INSTANCE``."""
+    argv = sys.argv[1:]
+    if len(argv) != 2 or argv[0] not in ("start", "stop") or not hasattr(layer_module, argv[0]):
+        print(f"usage: {kind} start|stop INSTANCE", file=sys.stderr)
+        return EX_USAGE
+    action, instance = argv
+    if "/" in instance or instance.startswith(".") or not instance.isprintable():
+        print(f"{kind}: '{instance!r}' is no instance name", file=sys.stderr)
+        return EX_USAGE
+    try:
+        getattr(layer_module, action)(Layer(kind, instance))
+    except Failure as failure:
+        status(failure.message)
+        # <3>: priority "error" for the journal, see sd-daemon(3).
+        print(f"<3>{instance}: {failure.message}", file=sys.stderr)
+        if failure.advice:
+            print(f"<3>{instance}: what to do: {failure.advice}", file=sys.stderr)
+        return failure.status
+    except OSError as error:
+        status(str(error))
+        print(f"<3>{instance}: {kind} {action}: {error}", file=sys.stderr)
+        return EX_SOFTWARE
+    except Exception as error:
+        # A mistake of ours: one line that can be reported, not a traceback in the middle of a boot.
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "?"
+        text = f"internal error in {where}: {type(error).__name__}: {error}; please report it"
+        status(text)
+        print(f"<3>{instance}: {kind} {action}: {text}", file=sys.stderr)
+        return EX_SOFTWARE
+    return 0

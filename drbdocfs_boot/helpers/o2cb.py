@@ -1,0 +1,144 @@
+"""The O2CB cluster online before the mount; offline again after the last of its mounts has gone."""
+
+import os
+import time
+
+from drbdocfs_boot import clusterconf
+from drbdocfs_boot.helpers.base import Layer
+from drbdocfs_boot.tools import o2cb, system
+from drbdocfs_boot.tools.failure import Failure
+from drbdocfs_boot.verdict import EX_CONFIG, EX_UNAVAILABLE
+
+RELEASE_LIMIT = 10.0  # seconds that a heartbeat region may outlive its unmount
+
+
+def start(layer: Layer) -> None:
+    """Register the cluster.  Succeeds when it is online already, with the nodes that cluster.conf names."""
+    cluster = layer.instance
+    host = os.uname().nodename
+    wanted = _configured(cluster, host)
+    if not system.exists("/sys/fs/ocfs2") or not system.exists("/sys/kernel/config"):
+        what = "ocfs2" if system.exists("/sys/kernel/config") else "configfs"
+        raise Failure(
+            EX_UNAVAILABLE,
+            f"the kernel module {what} is not loaded and could not be",
+            "try 'modprobe ocfs2_stack_o2cb'; Debian's linux-image-cloud-* kernels do not have it",
+        )
+    stack = system.read(o2cb.STACK)
+    if stack not in (None, "", "o2cb"):
+        raise Failure(
+            EX_UNAVAILABLE,
+            f"the OCFS2 cluster stack is '{stack}', not 'o2cb'",
+            "another cluster manager (pacemaker?) uses OCFS2 on this host",
+        )
+    others = [name for name in o2cb.online() if name != cluster]
+    if others:
+        raise Failure(
+            EX_CONFIG,
+            f"the O2CB cluster '{others[0]}' is online, and the kernel has room for one only",
+            f"'o2cb unregister-cluster {others[0]}' once nothing of it is mounted",
+        )
+    already = cluster in o2cb.online()
+    said = ""
+    if not already or _differences(cluster, wanted, host):
+        said = o2cb.register(cluster).said
+    wrong = _differences(cluster, wanted, host)
+    if wrong:
+        raise Failure(
+            EX_UNAVAILABLE if not already else EX_CONFIG,
+            f"cluster '{cluster}' is not online as {o2cb.CLUSTER_CONF} describes it: {wrong}"
+            + (f" (o2cb: {said})" if said else ""),
+            f"is {wanted[host].get('ip_address', 'its address')} on this host, and the port free? then"
+            f" 'o2cb unregister-cluster {cluster}' once nothing of it is mounted, and start again",
+        )
+    _timing(layer, cluster)
+    if o2cb.global_heartbeat(cluster):
+        result = o2cb.start_heartbeat(cluster)
+        if result.code != 0:
+            raise Failure(EX_UNAVAILABLE, f"the global heartbeat of '{cluster}' did not start: {result.said}")
+    layer.say(f"cluster {cluster} is online" + (" already" if already else "") + f", nodes {', '.join(sorted(wanted))}")
+
+
+def stop(layer: Layer) -> None:
+    """Take the cluster out of the kernel.  Succeeds when it is out already."""
+    cluster = layer.instance
+    if cluster not in o2cb.online():
+        layer.say(f"cluster {cluster} is offline already")
+        return
+    if o2cb.global_heartbeat(cluster):
+        result = o2cb.stop_heartbeat(cluster)
+        if result.code != 0:
+            layer.say(f"global heartbeat of {cluster}: {result.said}")
+    deadline = time.monotonic() + RELEASE_LIMIT
+    said = ""
+    while cluster in o2cb.online():
+        regions = o2cb.regions(cluster)
+        if not regions:
+            said = o2cb.unregister(cluster).said
+            if cluster not in o2cb.online():
+                break
+            try:
+                o2cb.remove(cluster)
+            except OSError as error:
+                said += f"; configfs: {error.strerror}"
+            else:
+                layer.say(f"cluster {cluster} removed from configfs, as o2cb could not: {said}")
+                break
+        if time.monotonic() >= deadline:
+            why = f"heartbeat still runs on {', '.join(regions)}: a file system is mounted" if regions else said
+            raise Failure(
+                EX_UNAVAILABLE, f"cluster {cluster} stays online: {why}", "unmount what 'findmnt -t ocfs2' shows"
+            )
+        time.sleep(0.2)
+    layer.say(f"cluster {cluster} is offline")
+
+
+def _configured(cluster: str, host: str) -> "dict[str, dict[str, str]]":
+    """Nodes of the cluster in cluster.conf; raises Failure (78) when it or this host is not in it."""
+    text = system.read(o2cb.CLUSTER_CONF)
+    if text is None:
+        raise Failure(EX_CONFIG, f"{o2cb.CLUSTER_CONF} cannot be read", "write it as ocfs2.cluster.conf(5) says")
+    stanzas = clusterconf.parse(text)
+    known = clusterconf.cluster_names(stanzas)
+    if cluster not in known:
+        raise Failure(
+            EX_CONFIG,
+            f"{o2cb.CLUSTER_CONF} has no cluster '{cluster}', only {', '.join(known) or 'none'}",
+            "make its name and the stack's cluster the same",
+        )
+    nodes = clusterconf.nodes(stanzas, cluster)
+    if host not in nodes:
+        raise Failure(
+            EX_CONFIG,
+            f"{o2cb.CLUSTER_CONF} has no node '{host}' in cluster '{cluster}', only {', '.join(nodes) or 'none'}",
+            "a node's name there must be the output of 'uname -n'",
+        )
+    return nodes
+
+
+def _differences(cluster: str, wanted: "dict[str, dict[str, str]]", host: str) -> str:
+    """What the kernel has otherwise than cluster.conf; "" when all is as it should be."""
+    if cluster not in o2cb.online():
+        return "it is not registered"
+    for name, keys in wanted.items():
+        for key, attribute in (("ip_address", "ipv4_address"), ("ip_port", "ipv4_port"), ("number", "num")):
+            found = o2cb.node_attribute(cluster, name, attribute)
+            if not found:
+                return f"node {name} is missing"
+            if keys.get(key, found) != found:
+                return f"node {name} has {key} {found} instead of {keys[key]}"
+    if o2cb.node_attribute(cluster, host, "local") != "1":
+        return f"node {host} is not marked as this host"
+    return ""
+
+
+def _timing(layer: Layer, cluster: str) -> None:
+    file, wanted = o2cb.timings()
+    for attribute, value in wanted.items():
+        if system.read(f"{o2cb.CONFIGFS}/{cluster}/{attribute}") == value:
+            continue
+        try:
+            o2cb.set_timing(cluster, attribute, value)
+        except OSError as error:
+            # A running heartbeat forbids it; the peer compares the values when it connects and says what differs.
+            layer.say(f"{attribute} = {value} from {file} was refused by the kernel: {error.strerror}")

@@ -1,0 +1,114 @@
+"""Promotion after the wait, demotion before DRBD goes down."""
+
+import time
+
+from drbdocfs_boot.helpers.base import Layer
+from drbdocfs_boot.tools import drbd, mounts
+from drbdocfs_boot.tools.failure import Failure
+from drbdocfs_boot.verdict import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, READY, judge
+
+PROMOTE_LIMIT = 20.0  # seconds for "the state is changing just now", e.g. both nodes promote at once
+DEMOTE_LIMIT = 20.0  # seconds that udev or blkid may hold the device open
+# Seconds for an unmount that is still going on, before we unmount ourselves, and in all.
+UNMOUNT_GRACE = 3.0
+UNMOUNT_LIMIT = 10.0
+
+
+def start(layer: Layer) -> None:
+    """Promote, never forced.  Succeeds when it is Primary already and nothing else uses device or mount point."""
+    resource, device = layer.setting("RESOURCE"), layer.setting("DEVICE")
+    mountpoint = layer.setting("MOUNTPOINT")
+    drbd.require_module()
+    _place_is_free(device, mountpoint)
+    layer.remember(RESOURCE=resource, DEVICE=device, MOUNTPOINT=mountpoint)
+    deadline = time.monotonic() + PROMOTE_LIMIT
+    while True:
+        state = drbd.state(resource)
+        if state.resource.get("role") == "Primary":
+            layer.say(f"{resource} is Primary")
+            return
+        # Between the wait's end and now the peer may have gone: look again, the wait's answer may be old.
+        verdict = judge(state, resource)
+        if verdict.final:
+            raise Failure(verdict.status, f"not promoted: {verdict.reason}", verdict.advice)
+        if verdict.kind == READY:
+            result = drbd.primary(resource)
+            if result.code == 0:
+                continue
+            reason = f"'drbdadm primary {resource}' failed (exit {result.code}): {result.said}"
+            if result.code == drbd.NO_GOOD_DATA:
+                raise Failure(EX_UNAVAILABLE, reason, "no access to good data: wait for the peer or the resync")
+            if "allow-two-primaries" in result.said or "Multiple primaries not allowed" in result.said:
+                raise Failure(EX_CONFIG, reason, "set 'allow-two-primaries yes;' in the resource's net section")
+        else:
+            reason = verdict.reason
+        if time.monotonic() >= deadline:
+            raise Failure(
+                EX_TEMPFAIL,
+                f"{resource} could not be promoted in {PROMOTE_LIMIT:.0f} s: {reason}",
+                f"'systemctl start drbdocfs@{layer.instance}.target' tries again",
+            )
+        time.sleep(0.3)
+
+
+def stop(layer: Layer) -> None:
+    """Demote.  Succeeds when it is Secondary or gone already."""
+    resource, device, mountpoint = layer.recorded("RESOURCE", "DEVICE", "MOUNTPOINT")
+    began = time.monotonic()
+    unmounted = False
+    while drbd.loaded():
+        state = drbd.state(resource)
+        if state.resource.get("role") != "Primary":
+            break
+        held = mounts.of_device(device)
+        if held and time.monotonic() - began >= UNMOUNT_LIMIT:
+            raise Failure(
+                EX_UNAVAILABLE,
+                f"{device} is still mounted on {', '.join(m.target for m in held)}, so {resource} stays Primary",
+                f"'fuser -vm {held[0].target}' names who uses it",
+            )
+        if held:
+            # Units order the unmount before us.  A stack whose configuration broke or went while it was mounted has
+            # lost that order, and nobody else would unmount it in time.
+            if not unmounted and time.monotonic() - began >= UNMOUNT_GRACE and held[0].target == mountpoint:
+                unmounted = True
+                layer.say(f"{mountpoint} is still mounted: unmounting it")
+                said = mounts.unmount(mountpoint).said
+                began = time.monotonic()
+                if said:
+                    layer.say(f"umount {mountpoint}: {said}")
+            time.sleep(0.3)
+            continue
+        result = drbd.secondary(state)
+        if result.code == 0:
+            break
+        if time.monotonic() - began >= DEMOTE_LIMIT:
+            raise Failure(
+                EX_UNAVAILABLE,
+                f"{resource} could not be demoted in {DEMOTE_LIMIT:.0f} s (exit {result.code}): {result.said}",
+                f"'fuser -v {device}' names who holds the device",
+            )
+        time.sleep(0.3)
+    layer.forget()
+    layer.say(f"{resource} is not Primary any more")
+
+
+def _place_is_free(device: str, mountpoint: str) -> None:
+    """Raises Failure (78) when the device is mounted elsewhere, or something else on the mount point."""
+    targets = [mount.target for mount in mounts.of_device(device)]
+    if mountpoint in targets:
+        return  # done by hand; bind mounts of it elsewhere are the administrator's
+    if targets:
+        raise Failure(
+            EX_CONFIG,
+            f"{device} is mounted on {', '.join(targets)} already, not on {mountpoint}",
+            f"'umount {targets[0]}', or set mountpoint = {targets[0]}",
+        )
+    for mount in mounts.table():
+        # autofs: systemd's own automount point waits there for the real mount.
+        if mount.target == mountpoint and mount.type != "autofs":
+            raise Failure(
+                EX_CONFIG,
+                f"{mount.source} ({mount.type}) is mounted on {mountpoint}, where {device} belongs",
+                f"'umount {mountpoint}' and take it out of what mounts it (/etc/fstab?)",
+            )

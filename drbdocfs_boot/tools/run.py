@@ -1,0 +1,174 @@
+"""Run a tool with a time limit of its own.
+
+Every call of drbdsetup needs one: LINBIT/drbd#100 shows such a call in uninterruptible sleep for 491 s.  posix_spawn
+instead of the subprocess module, because that module's import alone costs more than an interpreter's start.
+"""
+
+import os
+import select
+import time
+from errno import EACCES, ENOENT
+
+from drbdocfs_boot.tools.failure import Failure
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+KILL = 9
+TERM = 15
+EX_UNAVAILABLE = 69
+EX_TEMPFAIL = 75
+# Where each tool comes from, for the message when it is missing.
+PACKAGES = {
+    "drbdadm": "drbd-utils",
+    "drbdsetup": "drbd-utils",
+    "losetup": "util-linux",
+    "mount.ocfs2": "ocfs2-tools",
+    "o2cb": "ocfs2-tools",
+}
+
+
+class Result:
+    """``code``: exit code, or minus the signal that ended it; ``out`` and ``err``: what it printed."""
+
+    __slots__ = ("code", "err", "out")
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    @property
+    def said(self) -> str:
+        """What it printed, on one line, errors first."""
+        text = self.err.strip() or self.out.strip()
+        return "; ".join(line.strip() for line in text.splitlines() if line.strip())[:500]
+
+
+def find(tool: str) -> str:
+    """Full path of a tool; raises Failure (69) when it is not installed."""
+    for directory in os.environ.get("PATH", PATH).split(":"):
+        name = directory + "/" + tool
+        if directory and os.access(name, os.X_OK):
+            return name
+    raise Failure(EX_UNAVAILABLE, f"{tool} is not installed", f"install the package {PACKAGES.get(tool, tool)}")
+
+
+class Process:
+    """A running tool.  Its output is read with ``read``; ``end`` stops it whatever it does."""
+
+    def __init__(self, argv: "list[str]", merge: bool = False) -> None:
+        """``merge``: standard error goes where standard output goes."""
+        program = find(argv[0])
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        environment = {"PATH": os.environ.get("PATH", PATH), "LC_ALL": "C"}
+        for name, value in os.environ.items():
+            # Seen by drbd-utils: the host's name and the driver may be overridden for tests and dry runs.
+            if name.startswith("DRBD") or name == "__DRBD_NODE__":
+                environment[name] = value
+        actions: "list[tuple[int, int, int]]" = [
+            (os.POSIX_SPAWN_DUP2, out_write, 1),
+            (os.POSIX_SPAWN_DUP2, out_write if merge else err_write, 2),
+        ]
+        self.fds = {out_read: b"", err_read: b""}
+        self.out_fd, self.err_fd = out_read, err_read
+        self.argv = argv
+        self.code: "int | None" = None
+        null = os.open("/dev/null", os.O_RDONLY)
+        try:
+            self.pid = os.posix_spawn(
+                program,
+                argv,
+                environment,
+                file_actions=[(os.POSIX_SPAWN_DUP2, null, 0), *actions],
+                setpgroup=0,
+                setsigdef=[13],  # SIGPIPE: Python ignores it, the tool must not inherit that
+            )
+        except OSError as error:
+            self._close()
+            if error.errno in (ENOENT, EACCES):
+                raise Failure(EX_UNAVAILABLE, f"{program} cannot be run: {error.strerror}") from None
+            raise
+        finally:
+            for fd in (null, out_write, err_write):
+                os.close(fd)
+
+    def read(self, timeout: float) -> "list[tuple[int, bytes]]":
+        """What arrived within ``timeout`` seconds, as (fd, data); an fd at its end is closed and forgotten."""
+        if not self.fds:
+            return []
+        poll = select.poll()
+        for fd in self.fds:
+            poll.register(fd, select.POLLIN)
+        arrived = []
+        for fd, _ in poll.poll(max(0, int(timeout * 1000))):
+            data = os.read(fd, 65536)
+            if data:
+                arrived.append((fd, data))
+            else:
+                os.close(fd)
+                del self.fds[fd]
+        return arrived
+
+    def wait(self, timeout: float) -> "int | None":
+        """Exit code, or None when it still runs after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        pause = 0.001
+        while self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() >= deadline:
+                break
+            else:
+                time.sleep(pause)
+                pause = min(pause * 2, 0.05)
+        return self.code
+
+    def end(self) -> bool:
+        """Kill its process group and reap it; False when it hangs in the kernel and cannot be killed now."""
+        self._close()
+        if self.code is None and self.wait(0) is None:
+            try:
+                os.killpg(self.pid, KILL)
+            except ProcessLookupError:
+                pass
+            return self.wait(2) is not None
+        return True
+
+    def _close(self) -> None:
+        for fd in list(self.fds):
+            os.close(fd)
+        self.fds = {}
+
+
+def run(argv: "list[str]", limit: float = 20.0) -> Result:
+    """Run to the end and return what it said.
+
+    Raises Failure: 69 when the tool is missing, 75 when it is not done after ``limit`` seconds.
+    """
+    process = Process(argv)
+    deadline = time.monotonic() + limit
+    texts = {process.out_fd: b"", process.err_fd: b""}
+    code = None
+    while process.fds and time.monotonic() < deadline:
+        for fd, data in process.read(min(deadline - time.monotonic(), 1.0)):
+            texts[fd] += data
+        # A tool that leaves a child behind with our pipe open must not hold us: its own end counts.
+        if process.wait(0) is not None:
+            for fd, data in process.read(0):
+                texts[fd] += data
+            break
+    code = process.wait(max(0.0, deadline - time.monotonic()))
+    killed = process.end()
+    if code is None:
+        raise Failure(
+            EX_TEMPFAIL,
+            f"'{' '.join(argv)}' was not done after {limit:.0f} s"
+            + ("" if killed else " and hangs in the kernel (cannot be killed)"),
+            "see the kernel log: journalctl -k",
+        )
+    return Result(
+        code,
+        texts[process.out_fd].decode("utf-8", "replace"),
+        texts[process.err_fd].decode("utf-8", "replace"),
+    )
