@@ -1,0 +1,48 @@
+"""``drbdocfs VERB ...``: finds the verb's file and runs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from pkgutil import iter_modules
+
+from drbdocfs_boot import __version__, verbs
+
+EX_UNAVAILABLE = 69
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; returns the exit status (see drbdocfs(8))."""
+    parser = argparse.ArgumentParser(
+        prog="drbdocfs",
+        description="OCFS2 on dual-primary DRBD, mounted after every reboot.",
+        epilog="See drbdocfs(8).",
+    )
+    parser.add_argument("--version", action="version", version=f"drbdocfs {__version__}")
+    parser.add_argument("--root", metavar="DIR", help="read configuration, fstab and the tools' files below DIR")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    known = {}
+    for module in iter_modules(verbs.__path__):
+        verb = known[module.name] = import_module(f"{verbs.__name__}.{module.name}")
+        verb.arguments(subparsers.add_parser(module.name, help=verb.HELP, description=verb.__doc__))
+    args = parser.parse_args(argv)
+    if args.root is not None:
+        if not os.path.isdir(args.root):
+            parser.error(f"--root {args.root}: no such directory")
+        os.environ["DRBDOCFS_ROOT"] = os.path.abspath(args.root)
+    try:
+        return int(known[args.verb].run(args))
+    except BrokenPipeError:
+        # The reader (head, less) has gone; keep the interpreter from complaining about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("drbdocfs_boot"):
+            raise
+        print(f"drbdocfs: the Python module {error.name} is missing", file=sys.stderr)
+        print(f"what to do: install the package python3-{error.name}", file=sys.stderr)
+        return EX_UNAVAILABLE
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,89 @@
+"""The command: usage, exit statuses, and a sentence where something is missing."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from drbdocfs_boot import systemd
+from drbdocfs_boot.cli import main
+from drbdocfs_boot.systemd import NoSystemd
+
+TOP = Path(__file__).parent.parent.parent
+GOOD = "[web]\nresource = r0\ndevice = /dev/drbd0\ncluster = web\nmountpoint = /mnt/storage\n"
+
+
+def root(tmp_path: Path, text: str = GOOD) -> str:
+    (tmp_path / "etc/drbdocfs").mkdir(parents=True)
+    (tmp_path / "etc/drbdocfs/drbdocfs.conf").write_text(text)
+    return str(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _no_root_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRBDOCFS_ROOT", "")
+
+
+@pytest.mark.parametrize("argv", [[], ["no-such-verb"], ["--root", "/no/such/place", "status"], ["status", "--colour"]])
+def test_wrong_usage_is_2(argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+
+
+def test_every_verb_of_the_directory_is_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    for file in (TOP / "drbdocfs_boot/verbs").glob("[a-z]*.py"):
+        assert f"\n    {file.stem} " in text
+
+
+def test_status_without_systemd_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def states(names: object) -> dict[str, object]:
+        raise NoSystemd("systemd does not run on this machine", "the units need it")
+
+    monkeypatch.setattr(systemd, "states", states)
+    assert main(["--root", root(tmp_path), "status"]) == 69
+    assert capsys.readouterr().err == "drbdocfs: systemd does not run on this machine\nwhat to do: the units need it\n"
+
+
+def test_status_of_an_unknown_stack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", root(tmp_path), "status", "mail"]) == 2
+    assert capsys.readouterr().err == "drbdocfs: there is no stack 'mail'; configured: web\n"
+
+
+def test_status_of_a_broken_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", root(tmp_path, GOOD.replace("device = /dev/drbd0\n", "")), "status"]) == 78
+    assert "configuration: /etc/drbdocfs/drbdocfs.conf:1: [web]" in capsys.readouterr().out
+
+
+def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(tmp_path), "status"]) == 0
+    assert capsys.readouterr().out == "no stack is configured (/etc/drbdocfs/drbdocfs.conf)\n"
+
+
+def test_generate_refuses_a_directory_that_is_not_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = root(tmp_path)
+    assert main(["--root", place, "generate", "--to", place]) == 2
+    assert capsys.readouterr().err == f"drbdocfs: {place} is not empty: name a new or an empty directory\n"
+
+
+def test_generate_prints_what_it_would_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", root(tmp_path), "generate"]) == 0
+    out = capsys.readouterr().out
+    assert "==> drbdocfs.target.wants/drbdocfs@web.target -> /usr/lib/systemd/system/drbdocfs@.target\n" in out
+    assert "\nWhat=/dev/drbd0\n" in out
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    text = "".join(GOOD.replace("web", f"s{n}").replace("r0", f"r{n}").replace("drbd0", f"drbd{n}").replace(
+        "storage", f"s{n}") for n in range(400))  # fmt: skip
+    command = f"/usr/bin/python3 -m drbdocfs_boot --root {root(tmp_path, text)} generate | head -n 1"
+    result = subprocess.run(["sh", "-c", command], cwd=TOP, capture_output=True, text=True, timeout=60, check=False)
+    assert result.stderr == ""
+    assert result.stdout.startswith("==> ")
