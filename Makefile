@@ -1,0 +1,76 @@
+# The distribution's own tools and Python, not those that a version manager put before them.
+export PATH := /usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL := C.UTF-8
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check lint resilience bench deb rpm clean setup-check setup-build setup-lab
+
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest -p no:cacheprovider -v --color=auto
+SETUP := packaging/setup-machine
+
+# The directories of tests in the order in which they run: the quick ones first.
+QUICK := $(wildcard tests/unit tests/generator)
+SLOW := $(wildcard tests/package tests/pid1 tests/lab)
+SHELL_SCRIPTS := $(SETUP) packaging/source-tree packaging/build-deb packaging/build-rpm .ci/run \
+	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm \
+	$(wildcard tests/*.sh tests/*/*.sh tests/*/*/*.sh)
+# Python without a suffix, which mypy does not find by itself.
+SCRIPTS := $(filter-out %~ %__pycache__,$(wildcard bin/* generators/* libexec/*))
+
+# How often `make resilience` goes through the lab.
+REPEAT ?= 3
+
+help:
+	@echo 'make demo        two virtual machines, the package installed, both rebooted, the file system on both'
+	@echo 'make test        everything: check, packages, a systemd of its own, two virtual machines'
+	@echo 'make check       linters, unit and generator tests (under a minute)'
+	@echo 'make resilience  the tests of the virtual machines REPEAT=$(REPEAT) times'
+	@echo 'make bench       the time of the generator against the bare interpreter and systemd-fstab-generator'
+	@echo 'make deb, rpm    the package, in dist/'
+	@echo 'make clean       remove what was built'
+	@echo 'On a machine with apt, each brings what it needs when run as root.'
+
+setup-check:
+	@$(SETUP) check
+
+setup-build:
+	@$(SETUP) build
+
+setup-lab:
+	@$(SETUP) build lab
+
+lint: setup-check
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy --scripts-are-modules $(SCRIPTS)
+	shellcheck $(SHELL_SCRIPTS)
+
+check: lint
+	$(PYTEST) $(QUICK)
+
+deb: setup-build
+	packaging/build-deb
+
+rpm: setup-build
+	packaging/build-rpm
+
+test: lint deb rpm setup-lab
+	$(PYTEST) --durations=15 $(QUICK) $(SLOW)
+
+demo: deb setup-lab
+	$(PYTHON) -m tests.lab.demo --deb dist/drbdocfs-boot_*_all.deb
+
+resilience: deb setup-lab
+	set -e; for round in $$(seq $(REPEAT)); do \
+		echo "round $$round of $(REPEAT)"; \
+		$(PYTEST) --durations=15 tests/lab; \
+	done
+
+bench: setup-check
+	$(PYTHON) tests/bench/bench_generator.py
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

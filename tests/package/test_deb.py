@@ -1,0 +1,198 @@
+"""The DEB: files, modes, maintainer scripts, installation and purge."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+from pathlib import Path
+
+from tests.package.scratch import TOP, Scratch
+
+LIBEXEC = ("attach", "broken", "loop", "o2cb", "promote", "wait")
+LAYERS = ("attach", "broken", "loop", "o2cb", "promote", "wait")
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """Files and links by their path from /, with /lib as a merged system has it."""
+    found = {}
+    for path in root.rglob("*"):
+        if path.is_symlink() or not path.is_dir():
+            name = "/" + path.relative_to(root).as_posix()
+            found[re.sub(r"^/lib/", "/usr/lib/", name)] = path
+    return found
+
+
+def test_what_belongs_in_it_is_in_it(unpacked: Path) -> None:
+    found = _files(unpacked)
+    expected = {
+        "/usr/bin/drbdocfs",
+        "/usr/lib/systemd/system-generators/drbdocfs-generator",
+        "/usr/lib/systemd/system-preset/90-drbdocfs-boot.preset",
+        "/usr/lib/systemd/system/drbdocfs.target",
+        "/usr/lib/systemd/system/drbdocfs@.target",
+        *(f"/usr/lib/systemd/system/drbdocfs-{layer}@.service" for layer in LAYERS),
+        *(f"/usr/libexec/drbdocfs-boot/{name}" for name in LIBEXEC),
+        "/usr/share/drbdocfs-boot/drbdocfs_boot/__init__.py",
+        "/usr/share/drbdocfs-boot/drbdocfs_boot/drbdocfs.configspec",
+        "/usr/share/drbdocfs-boot/drbdocfs_boot/py.typed",
+        "/usr/share/doc/drbdocfs-boot/examples/drbdocfs.conf",
+        *(f"/usr/share/man/man{page[-1]}/{page}.gz" for page in ("drbdocfs.8", "drbdocfs-generator.8")),
+        *(f"/usr/share/man/man{page[-1]}/{page}.gz" for page in ("drbdocfs.conf.5", "drbdocfs.target.7")),
+    }
+    assert expected <= set(found)
+
+
+def test_the_library_is_the_checkouts(unpacked: Path) -> None:
+    sources = {path.relative_to(TOP).as_posix(): path.read_bytes() for path in (TOP / "drbdocfs_boot").rglob("*.py")}
+    library = unpacked / "usr/share/drbdocfs-boot"
+    packaged = {path.relative_to(library).as_posix(): path.read_bytes() for path in library.rglob("*.py")}
+    assert packaged == sources
+
+
+def test_the_units_are_the_checkouts(unpacked: Path) -> None:
+    found = _files(unpacked)
+    for unit in (TOP / "units").iterdir():
+        directory = "system-preset" if unit.suffix == ".preset" else "system"
+        assert found[f"/usr/lib/systemd/{directory}/{unit.name}"].read_bytes() == unit.read_bytes()
+
+
+def test_no_configuration_and_no_foreign_places(unpacked: Path) -> None:
+    assert sorted(path.name for path in (unpacked / "etc").rglob("*")) == ["conf.d", "drbdocfs"]
+    allowed = ("/usr/bin/", "/usr/lib/systemd/", "/usr/libexec/drbdocfs-boot/", "/usr/share/")
+    assert [name for name in _files(unpacked) if not name.startswith(allowed)] == []
+    assert [name for name in _files(unpacked) if "__pycache__" in name or name.endswith(".pyc")] == []
+
+
+def test_modes_and_owners(deb: Path, unpacked: Path) -> None:
+    found = _files(unpacked)
+    programs = {name for name, path in found.items() if path.read_bytes().startswith(b"#!")}
+    assert "/usr/bin/drbdocfs" in programs
+    for name, path in found.items():
+        wanted = 0o755 if name in programs else 0o644
+        assert stat.S_IMODE(path.stat().st_mode) == wanted, name
+    listing = subprocess.run(["dpkg-deb", "--contents", str(deb)], check=True, capture_output=True, text=True)
+    assert {line.split()[1] for line in listing.stdout.splitlines()} == {"root/root"}
+
+
+def test_scripts_find_the_private_library(unpacked: Path) -> None:
+    # dh_python3 adds a script of its own, which makes the byte code anew for another Python.
+    scripts = [
+        path
+        for name, path in _files(unpacked).items()
+        if path.read_bytes().startswith(b"#!") and not name.startswith("/usr/share/python3/")
+    ]
+    assert len(scripts) == len(LIBEXEC) + 2
+    for path in scripts:
+        text = path.read_text(encoding="utf-8")
+        assert re.findall(r"^LIBRARY = .*$", text, re.MULTILINE) == ['LIBRARY = "/usr/share/drbdocfs-boot"'], path.name
+        expected = "#!/usr/bin/python3 -I" if path.name == "drbdocfs" else "#!/usr/bin/python3 -IS"
+        assert text.split("\n", 1)[0] == expected
+
+
+def test_every_program_of_the_units_is_packaged(unpacked: Path) -> None:
+    found = _files(unpacked)
+    called = set()
+    for name, path in found.items():
+        if name.startswith("/usr/lib/systemd/system/"):
+            called |= set(re.findall(r"^Exec\w+=[-@:+!]*(/\S+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    assert called == {f"/usr/libexec/drbdocfs-boot/{name}" for name in LIBEXEC}
+
+
+def test_every_manual_page_of_ours_that_is_named_is_packaged(unpacked: Path) -> None:
+    found = _files(unpacked)
+    named = set()
+    for name, path in found.items():
+        if not name.endswith(".gz"):
+            named |= set(re.findall(r"(?:man:)?\b(drbdocfs[\w.-]*)\((\d)\)", path.read_text(encoding="utf-8")))
+    assert named
+    files = [f"/usr/share/man/man{section}/{page}.{section}.gz" for page, section in sorted(named)]
+    assert [name for name in files if name not in found] == []
+
+
+def test_dependencies(deb: Path) -> None:
+    def field(name: str) -> list[str]:
+        out = subprocess.run(["dpkg-deb", "--field", str(deb), name], check=True, capture_output=True, text=True)
+        return [entry.split(" ")[0].split(":")[0] for entry in out.stdout.strip().split(", ")]
+
+    depends = field("Depends")
+    for package in ("python3", "python3-configobj", "python3-pystemd", "drbd-utils", "ocfs2-tools", "kmod", "systemd"):
+        assert package in depends
+    assert field("Recommends") == ["python3-dbus-fast"]
+    assert field("Architecture") == ["all"]
+
+
+def test_maintainer_scripts_start_and_stop_nothing(control: Path) -> None:
+    scripts = [path for path in control.iterdir() if path.name in ("preinst", "postinst", "prerm", "postrm")]
+    assert {path.name for path in scripts} >= {"postinst", "prerm", "postrm"}
+    for path in scripts:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.lstrip().startswith("#"):
+                continue
+            assert "deb-systemd-invoke" not in line, path.name
+            assert "invoke-rc.d" not in line, path.name
+            if "systemctl" in line:
+                assert re.search(r"systemctl (--system daemon-reload|list-units) ?", line), line
+    assert not (control / "conffiles").exists()
+
+
+def test_install_upgrade_remove_purge(scratch: Scratch, deb: Path) -> None:
+    """Dependencies are not in every build machine, hence --force-depends; all else is as on a user's machine."""
+    output = scratch.run(
+        f"""
+        dpkg --install --force-depends /scratch/{deb.name}
+        test "$(readlink /etc/systemd/system/multi-user.target.wants/drbdocfs.target)" != ""
+        ls /usr/share/drbdocfs-boot/drbdocfs_boot/__pycache__/generator.*.pyc
+        echo '[web]' >/etc/drbdocfs/drbdocfs.conf
+        mkdir -p /run/drbdocfs /tmp/units
+        drbdocfs generate --to /tmp/units || test $? -eq 78
+        : installed
+        cp /scratch/systemctl.log /scratch/install.log; : >/scratch/systemctl.log
+
+        systemctl.real --root=/ disable drbdocfs.target
+        dpkg --install --force-depends /scratch/{deb.name}
+        test ! -e /etc/systemd/system/multi-user.target.wants/drbdocfs.target
+        test "$(cat /etc/drbdocfs/drbdocfs.conf)" = '[web]'
+        : upgraded
+        cp /scratch/systemctl.log /scratch/upgrade.log; : >/scratch/systemctl.log
+
+        dpkg --remove drbdocfs-boot
+        test "$(cat /etc/drbdocfs/drbdocfs.conf)" = '[web]'
+        test ! -e /usr/share/drbdocfs-boot
+        cp /scratch/systemctl.log /scratch/remove.log; : >/scratch/systemctl.log
+        dpkg --purge drbdocfs-boot
+        test ! -e /etc/drbdocfs
+        test ! -e /run/drbdocfs
+        find /etc /usr /var /run -name '*drbdocfs*' -newer /scratch/script >/scratch/left
+        if [ -s /scratch/left ]; then cat /scratch/left; exit 1; fi
+        """,
+        deb,
+    )
+    assert "installed" in output
+    for step in ("install", "upgrade", "remove"):
+        calls = (scratch.shared / f"{step}.log").read_text(encoding="utf-8").splitlines()
+        assert "--system daemon-reload" in calls, step
+        # deb-systemd-helper enables by the preset.
+        harmless = re.compile(r"(--system daemon-reload|list-units .*|(--\S+ )*preset drbdocfs\.target)$")
+        assert [call for call in calls if not harmless.match(call)] == [], step
+    assert scratch.systemctl() == []
+
+
+def test_removal_says_what_stays_mounted(scratch: Scratch, deb: Path) -> None:
+    output = scratch.run(
+        f"""
+        dpkg --install --force-depends /scratch/{deb.name}
+        printf '#!/bin/sh\\n[ "$1" != list-units ] || echo drbdocfs@web.target loaded active\\n' >/usr/bin/systemctl
+        dpkg --remove drbdocfs-boot
+        """,
+        deb,
+    )
+    assert "these stacks stay up and mounted: drbdocfs@web.target" in output
+
+
+def test_two_builds_give_the_same_bytes(deb: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "checkout"
+    subprocess.run(["sh", str(TOP / "packaging/source-tree"), str(copy)], check=True, timeout=60)
+    subprocess.run(["sh", str(copy / "packaging/build-deb")], check=True, timeout=300, stdin=subprocess.DEVNULL)
+    (again,) = (copy / "dist").glob("*.deb")
+    assert again.read_bytes() == deb.read_bytes()

@@ -1,0 +1,166 @@
+"""setup.py, versions, manual pages: what can be told from the source tree alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import drbdocfs_boot
+from tests.package.scratch import TOP
+
+PYTHON = "/usr/bin/python3"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the sources, to change and to build in."""
+    target = tmp_path / "tree"
+    subprocess.run(["sh", str(TOP / "packaging/source-tree"), str(target)], check=True, timeout=60)
+    return target
+
+
+def _install(tree: Path, root: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [PYTHON, "setup.py", "--quiet", "install_system", f"--root={root}", *options]
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=60)
+
+
+def _state(tree: Path) -> dict[str, tuple[int, int]]:
+    found = {path: path.lstat() for path in tree.rglob("*")}
+    return {str(path): (state.st_mtime_ns, state.st_size) for path, state in found.items()}
+
+
+def test_the_source_tree_is_complete(tree: Path) -> None:
+    """Whatever odd names the tests' files have."""
+    listing = subprocess.run(
+        ["git", "-c", f"safe.directory={TOP}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if listing.returncode != 0:
+        pytest.skip("the sources are no git checkout")
+    names = {name for name in listing.stdout.split("\0") if name and os.path.lexists(TOP / name)}
+    copied = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_symlink() or path.is_file()}
+    assert copied == names
+    assert all((tree / name).lstat().st_mode & 0o111 == (TOP / name).lstat().st_mode & 0o111 for name in names)
+
+
+def test_install_system_leaves_the_sources_alone(tree: Path, tmp_path: Path) -> None:
+    before = _state(tree)
+    done = _install(tree, tmp_path / "root")
+    assert done.returncode == 0, done.stderr
+    assert _state(tree) == before
+
+
+def test_install_system_with_other_places(tree: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    done = _install(tree, root, "--libexecdir=/usr/lib/drbdocfs-boot", "--libdir=/opt/lib", "--unitdir=/lib/units")
+    assert done.returncode == 0, done.stderr
+    assert (root / "opt/lib/drbdocfs_boot/__init__.py").is_file()
+    unit = (root / "lib/units/drbdocfs-wait@.service").read_text(encoding="utf-8")
+    assert "ExecStart=/usr/lib/drbdocfs-boot/wait start %i" in unit
+    assert 'LIBRARY = "/opt/lib"\n' in (root / "usr/lib/drbdocfs-boot/wait").read_text(encoding="utf-8")
+    texts = [path.read_text(encoding="utf-8") for path in (root / "lib/units").iterdir()]
+    assert not any("/usr/libexec/drbdocfs-boot" in text for text in texts)
+
+
+@pytest.mark.parametrize("lines", ["", 'LIBRARY = "a"\nLIBRARY = "b"\n'])
+def test_a_script_without_one_library_line_fails_the_build(tree: Path, tmp_path: Path, lines: str) -> None:
+    (tree / "libexec/odd").write_text("#!/usr/bin/python3 -IS\n" + lines, encoding="utf-8")
+    done = _install(tree, tmp_path / "root")
+    assert done.returncode != 0
+    assert "libexec/odd" in done.stderr
+    assert "LIBRARY = …" in done.stderr
+
+
+def test_a_file_that_belongs_nowhere_fails_the_build(tree: Path, tmp_path: Path) -> None:
+    (tree / "units/notes.txt").write_text("x", encoding="utf-8")
+    done = _install(tree, tmp_path / "root")
+    assert done.returncode != 0
+    assert "units/notes.txt" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--libdir=relative", "--libdir=/a b", '--libdir=/a"', "--unitdir="])
+def test_odd_directories_are_refused(tree: Path, tmp_path: Path, option: str) -> None:
+    done = _install(tree, tmp_path / "root", option)
+    assert done.returncode != 0
+    assert option.partition("=")[0] in done.stderr
+
+
+def test_pip_installs_the_library_alone(tree: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    subprocess.run([PYTHON, "-m", "venv", str(environment)], check=True, timeout=120)
+    python = str(environment / "bin/python")
+    before = set((environment / "bin").iterdir())
+    subprocess.run(
+        [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", str(tree)],
+        check=True,
+        timeout=300,
+    )
+    script = """
+import drbdocfs_boot, importlib.resources as r, configobj
+from drbdocfs_boot import lean, config
+assert lean.read("/nonexistent").stacks == () and config.read("/nonexistent").stacks == ()
+assert (r.files(drbdocfs_boot) / "drbdocfs.configspec").is_file()
+assert (r.files(drbdocfs_boot) / "py.typed").is_file()
+print(drbdocfs_boot.__version__)
+"""
+    done = subprocess.run([python, "-I", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == drbdocfs_boot.__version__, done.stderr
+    assert set((environment / "bin").iterdir()) == before
+    assert not shutil.which("drbdocfs", path=str(environment / "bin"))
+
+
+def test_one_version_everywhere() -> None:
+    version = drbdocfs_boot.__version__
+    changelog = (TOP / "packaging/debian/changelog").read_text(encoding="utf-8")
+    assert changelog.startswith(f"drbdocfs-boot ({version}) ")
+    spec = (TOP / "packaging/rpm/drbdocfs-boot.spec").read_text(encoding="utf-8")
+    assert re.findall(r"^Version:\s*(\S+)$", spec, re.MULTILINE) == [version]
+    for page in (TOP / "packaging/man").iterdir():
+        assert f'"drbdocfs-boot {version}"' in page.read_text(encoding="utf-8"), page.name
+
+
+@pytest.mark.parametrize("page", sorted((TOP / "packaging/man").glob("*.[1-8]")), ids=lambda page: page.name)
+def test_manual_pages_have_no_warnings(page: Path) -> None:
+    done = subprocess.run(
+        ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", str(page)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"},
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert len(done.stdout) > 1000
+
+
+def test_the_reference_names_every_key_and_default() -> None:
+    """drbdocfs.conf(5) against the model: a key that is added there must be described."""
+    from drbdocfs_boot.stack import Stack
+
+    page = (TOP / "packaging/man/drbdocfs.conf.5").read_text(encoding="utf-8")
+    described = re.findall(r'^\.BR (\w+) " ="$', page, re.MULTILINE)
+    keys = [name for name in Stack.__slots__ if name not in ("name", "file", "line")]
+    assert sorted(described) == sorted(keys)
+
+
+def test_the_example_is_inactive_and_right_once_activated(tmp_path: Path) -> None:
+    from drbdocfs_boot import config
+
+    text = (TOP / "packaging/examples/drbdocfs.conf").read_text(encoding="utf-8")
+    place = tmp_path / "etc/drbdocfs/drbdocfs.conf"
+    place.parent.mkdir(parents=True)
+    place.write_text(text, encoding="utf-8")
+    assert config.read(str(tmp_path)).stacks == ()
+    assert config.read(str(tmp_path)).problems == ()
+    place.write_text(re.sub(r"^#(?=[\[a-z])", "", text, flags=re.MULTILINE), encoding="utf-8")
+    reading = config.read(str(tmp_path))
+    assert reading.problems == ()
+    assert [stack.name for stack in reading.stacks] == ["web"]
