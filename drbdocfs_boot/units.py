@@ -73,8 +73,15 @@ def _layers(stack: Stack, line: "Line | None") -> "dict[str, str]":
     name = stack.name
     mount = escape.mount_unit(stack.mountpoint)
     head = _head(stack)
+    layers = [f"drbdocfs-loop@{name}.service"] if stack.loop_device else []
+    layers += [f"drbdocfs-{layer}@{name}.service" for layer in ("attach", "wait", "promote")]
+    layers += [f"drbdocfs-o2cb@{stack.cluster}.service", mount]
     files = {
-        f"drbdocfs@{name}.target.d/{DROP_IN}": head + f"Requires={mount}\nAfter={mount}\n",
+        # The mount requires what is below it; but systemd does not follow that from a mount which is there already,
+        # made by hand, and its layers would be left alone at the stop.
+        f"drbdocfs@{name}.target.d/{DROP_IN}": head
+        + "".join(f"Requires={layer}\n" for layer in layers)
+        + f"After={mount}\n",
         f"drbdocfs-wait@{name}.service.d/{DROP_IN}": head
         + _environment(RESOURCE=stack.resource, BOOT_TIMEOUT=str(stack.boot_timeout))
         + f"TimeoutStartSec={stack.boot_timeout + WAIT_MARGIN}us\n",
