@@ -8,7 +8,7 @@ from drbdocfs_boot import escape
 from drbdocfs_boot.events import State
 from drbdocfs_boot.stack import Problem, Stack
 from drbdocfs_boot.systemd import UnitState
-from drbdocfs_boot.verdict import judge
+from drbdocfs_boot.verdict import Verdict
 
 JSON_VERSION = 1
 # systemd's words for a unit -> the words of an administrator.
@@ -78,9 +78,8 @@ def layer_units(stack: Stack) -> dict[str, str]:
     return layers
 
 
-def drbd_report(state: State, resource: str) -> DrbdReport:
+def drbd_report(state: State, verdict: Verdict) -> DrbdReport:
     """DRBD's state in words."""
-    verdict = judge(state, resource)
     peers = []
     for index, connection in sorted(state.connections.items()):
         devices = [d for d in state.peer_devices.values() if d.get("peer-node-id", "") == index]

@@ -9,6 +9,7 @@ is Established, and both disks are UpToDate, for every volume and every peer.
 replication state of the peer-device decides and never the connection alone.
 """
 
+from drbdocfs_boot import kernellog
 from drbdocfs_boot.events import RESYNC_STATES, State
 
 # Exit statuses of the helpers, by sysexits(3) so that systemd prints them by name.
@@ -60,8 +61,11 @@ class Verdict:
         return EX_OK if self.kind == READY else FINAL.get(self.kind, EX_TEMPFAIL)
 
 
-def judge(state: State, resource: str) -> Verdict:
-    """The verdict on ``resource`` in ``state``."""
+def judge(state: State, resource: str, why: str = "") -> Verdict:
+    """The verdict on ``resource`` in ``state``.
+
+    ``why`` is what the kernel log says of a connection that is StandAlone, see kernellog.
+    """
     if not state.complete:
         return Verdict(STARTING, "asking DRBD for the state of " + resource)
     if not state.configured:
@@ -78,21 +82,40 @@ def judge(state: State, resource: str) -> Verdict:
                 f"local disk of {_volume(resource, volume, state)} is {disk}",
                 f"see the kernel log ('journalctl -k -g drbd') and 'drbdadm attach {resource}'",
             )
-    if state.split_brain:
+    alone = state.stand_alone or not state.connections
+    if state.split_brain or (alone and why == kernellog.SPLIT_BRAIN):
         return Verdict(
             SPLIT_BRAIN,
             f"split brain: both nodes changed {resource} without each other, DRBD has dropped the connection",
             "nothing was promoted or discarded; decide whose changes to give up before connecting again"
             " (drbd.conf(5), split brain recovery)",
         )
-    if state.stand_alone or not state.connections:
+    if alone:
+        return _stand_alone(resource, why)
+    return _peers(state, resource)
+
+
+def _stand_alone(resource: str, why: str) -> Verdict:
+    text = f"{resource} is StandAlone: DRBD has dropped the connection to the peer and does not try again"
+    if why == kernellog.AUTHENTICATION:
         return Verdict(
             STAND_ALONE,
-            f"{resource} is StandAlone: DRBD has dropped the connection to the peer and does not try again",
-            "the kernel log says why (split brain, authentication, configuration, local address missing, or"
-            f" disconnected by hand): 'journalctl -k -g drbd'; then 'drbdadm adjust {resource}'",
+            text + "; the authentication failed",
+            "make 'shared-secret' and 'cram-hmac-alg' in /etc/drbd.d/ the same on both nodes, then"
+            f" 'drbdadm adjust {resource}' on both",
         )
-    return _peers(state, resource)
+    if why == kernellog.ADDRESS:
+        return Verdict(
+            STAND_ALONE,
+            text + "; its own address was not on this host",
+            f"'ip address' shows which are; once the one of 'on HOST' is there: 'drbdadm adjust {resource}'",
+        )
+    return Verdict(
+        STAND_ALONE,
+        text,
+        "the kernel log says why (configuration, or disconnected by hand): 'journalctl -k -g drbd'; then"
+        f" 'drbdadm adjust {resource}'",
+    )
 
 
 def _peers(state: State, resource: str) -> Verdict:

@@ -7,7 +7,7 @@ import time
 from drbdocfs_boot.helpers.base import Layer
 from drbdocfs_boot.tools import drbd, mounts, system
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.verdict import DISK_GONE, EX_CONFIG, EX_UNAVAILABLE, NOT_CONFIGURED, judge
+from drbdocfs_boot.verdict import DISK_GONE, EX_CONFIG, EX_UNAVAILABLE, NOT_CONFIGURED
 
 DISK_LIMIT = 30.0  # seconds that a disk may take to appear
 DOWN_LIMIT = 20.0  # seconds that udev's or blkid's hold on the device may last
@@ -30,7 +30,7 @@ def start(layer: Layer) -> None:
         _await_disk(layer, disk)
     layer.remember(RESOURCE=resource, DEVICE=device)
     result = drbd.adjust(resource)
-    verdict = judge(drbd.state(resource), resource)
+    verdict = drbd.verdict(drbd.state(resource), resource)
     # adjust may report an error for a part that does not matter here; the kernel's state decides.
     if verdict.kind in (NOT_CONFIGURED, DISK_GONE):
         raise Failure(

@@ -5,7 +5,7 @@ import time
 from drbdocfs_boot.helpers.base import Layer
 from drbdocfs_boot.tools import drbd, mounts
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.verdict import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, READY, judge
+from drbdocfs_boot.verdict import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, READY
 
 PROMOTE_LIMIT = 20.0  # seconds for "the state is changing just now", e.g. both nodes promote at once
 DEMOTE_LIMIT = 20.0  # seconds that udev or blkid may hold the device open
@@ -28,7 +28,7 @@ def start(layer: Layer) -> None:
             layer.say(f"{resource} is Primary")
             return
         # Between the wait's end and now the peer may have gone: look again, the wait's answer may be old.
-        verdict = judge(state, resource)
+        verdict = drbd.verdict(state, resource)
         if verdict.final:
             raise Failure(verdict.status, f"not promoted: {verdict.reason}", verdict.advice)
         if verdict.kind == READY:

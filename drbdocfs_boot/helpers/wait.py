@@ -71,7 +71,7 @@ def _follow(layer: Layer, process: Process, resource: str, began: float, limit: 
         if verdict.kind == STAND_ALONE:
             settled = settled or now
             if now - settled >= SETTLE:
-                return verdict
+                return drbd.verdict(state, resource)
         else:
             settled = 0.0
         left = began + limit - now

@@ -3,11 +3,12 @@
 What must work at stop uses drbdsetup alone: a configuration broken meanwhile may not keep a machine from stopping.
 """
 
+from drbdocfs_boot import kernellog
 from drbdocfs_boot.events import State, read
-from drbdocfs_boot.tools import system
+from drbdocfs_boot.tools import kmsg, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Process, Result, run
-from drbdocfs_boot.verdict import EX_CONFIG, EX_UNAVAILABLE
+from drbdocfs_boot.verdict import EX_CONFIG, EX_UNAVAILABLE, STAND_ALONE, Verdict, judge
 
 # drbdadm and drbdsetup exit codes (drbd-utils, drbdsetup.h / shared_main): 10 also for an unknown resource,
 # 11 a state change failed, 17 no access to good data, 20 no module.
@@ -45,6 +46,15 @@ def state(resource: str) -> State:
     if result.code != 0 and not current.complete:
         raise Failure(EX_UNAVAILABLE, f"drbdsetup events2 {resource} failed: {result.said}")
     return current
+
+
+def verdict(current: State, resource: str) -> Verdict:
+    """The verdict now; a StandAlone connection is looked up in the kernel log."""
+    found = judge(current, resource)
+    if found.kind == STAND_ALONE:
+        minors = [device["minor"] for device in current.devices.values() if "minor" in device]
+        found = judge(current, resource, kernellog.why_stand_alone(kmsg.messages(), resource, minors))
+    return found
 
 
 def configured(resource: str, question: str) -> "list[str]":

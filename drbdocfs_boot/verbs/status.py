@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
 def _drbd(resource: str) -> report.DrbdReport:
     try:
         drbd.require_module()
-        return report.drbd_report(drbd.state(resource), resource)
+        state = drbd.state(resource)
+        return report.drbd_report(state, drbd.verdict(state, resource))
     except Failure as failure:
         return report.DrbdReport("unknown", failure.message, failure.advice)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from drbdocfs_boot import kernellog
 from drbdocfs_boot.events import State, parse, read
 from drbdocfs_boot.verdict import (
     DISK_GONE,
@@ -162,3 +163,52 @@ def test_every_volume_counts() -> None:
     state.feed("create device name:r0 volume:1 minor:1 disk:Inconsistent")
     state.feed("create peer-device name:r0 peer-node-id:1 volume:1 replication:Established peer-disk:UpToDate")
     assert judge(state, "r0").reason == "waiting for the local disk of r0/1: Inconsistent"
+
+
+# --- what the kernel log adds ---------------------------------------------------------------------------------
+
+
+def kernel(driver: str, name: str) -> list[str]:
+    text = (TRANSCRIPTS / driver / f"{name}.kernel").read_text()
+    return [line.partition("] ")[2] for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("node", ["server1", "server2"])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("09-split-brain", kernellog.SPLIT_BRAIN),
+        ("11-wrong-secret", kernellog.AUTHENTICATION),
+        ("02-alone-then-peer", ""),
+    ],
+)
+def test_reason_of_a_standalone_in_the_kernel_log(driver: str, node: str, name: str, reason: str) -> None:
+    assert kernellog.why_stand_alone(kernel(driver, f"{name}.{node}"), "r0", ["0"]) == reason
+
+
+def test_address_lost_on_84() -> None:
+    for node in ("server1", "server2"):
+        assert kernellog.why_stand_alone(kernel("drbd-8.4", f"13-address-lost.{node}"), "r0", ["0"]) == "address"
+
+
+def test_a_new_attempt_forgets_and_others_do_not_count() -> None:
+    lines = kernel("drbd-8.4", "09-split-brain.server1")
+    assert kernellog.why_stand_alone(lines, "r1", ["1"]) == ""
+    assert kernellog.why_stand_alone(lines, "r", ["00"]) == ""
+    assert kernellog.why_stand_alone([*lines, "drbd r0: conn( StandAlone -> Unconnected ) "], "r0", ["0"]) == ""
+
+
+def test_a_split_brain_from_before_the_dump_is_named_all_the_same() -> None:
+    # The dump that a wait gets which began after DRBD had found it: StandAlone and nothing more.
+    state = read("\n".join(lines("drbd-8.4", "10-resolve.server1")[:5]))
+    assert (judge(state, "r0").kind, judge(state, "r0").status) == (STAND_ALONE, 69)
+    verdict = judge(state, "r0", kernellog.SPLIT_BRAIN)
+    assert (verdict.kind, verdict.status) == (SPLIT_BRAIN, 65)
+    assert "the authentication failed" in judge(state, "r0", kernellog.AUTHENTICATION).reason
+    assert "its own address was not on this host" in judge(state, "r0", kernellog.ADDRESS).reason
+
+
+def test_an_old_message_does_not_make_a_split_brain_of_a_connection_that_works() -> None:
+    state = read("\n".join(lines("drbd-8.4", "03-promote-both.server1")))
+    assert judge(state, "r0", kernellog.SPLIT_BRAIN).kind == READY

@@ -193,6 +193,14 @@ def test_wait_ends_at_once_where_waiting_helps_nobody(drbd: Box, transcript: str
     assert failure.message.startswith(beginning)
 
 
+def test_wait_names_a_split_brain_that_was_found_before_it_began(drbd: Box) -> None:
+    drbd.write("/state", ALONE.format(role="Secondary").replace("connection:Connecting", "connection:StandAlone"))
+    drbd.write("/dev/kmsg", "3,1,2,-;block drbd0: Split-Brain detected but unresolved, dropping connection!\n")
+    failure = refusal(wait)
+    assert failure.status == 65
+    assert failure.message.startswith("split brain: both nodes changed r0")
+
+
 def test_wait_does_not_fall_for_the_standalone_of_a_connection_being_made(drbd: Box) -> None:
     # 8.4 creates a connection as StandAlone a moment before it connects.
     drbd.write("/state", ALONE.format(role="Secondary").replace("connection:Connecting", "connection:StandAlone"))

@@ -11,6 +11,7 @@ from drbdocfs_boot import report
 from drbdocfs_boot.events import read
 from drbdocfs_boot.stack import Problem, Stack
 from drbdocfs_boot.systemd import UnitState
+from drbdocfs_boot.verdict import judge
 
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
 STACK = Stack(
@@ -34,7 +35,8 @@ def units(**changes: tuple[str, str, str]) -> dict[str, UnitState]:
 
 
 def drbd(transcript: str) -> report.DrbdReport:
-    return report.drbd_report(read((TRANSCRIPTS / f"{transcript}.events2").read_text()), "r0")
+    state = read((TRANSCRIPTS / f"{transcript}.events2").read_text())
+    return report.drbd_report(state, judge(state, "r0"))
 
 
 def test_layers_are_those_of_the_design() -> None:

@@ -1,0 +1,30 @@
+"""The kernel log of this boot, from /dev/kmsg (Documentation/ABI/testing/dev-kmsg)."""
+
+import os
+
+from drbdocfs_boot.tools import system
+
+
+def messages() -> "list[str]":
+    """All messages that the ring buffer still holds, without their prefix; empty where it may not be read."""
+    try:
+        fd = os.open(system.path("/dev/kmsg"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return []
+    found = []
+    try:
+        while True:
+            try:
+                record = os.read(fd, 8192)  # one record a read
+            except BlockingIOError:
+                break
+            except BrokenPipeError:
+                continue  # overwritten while we read: the next one is there
+            except OSError:
+                break
+            if not record:
+                break
+            found += [line.partition(";")[2] for line in record.decode("utf-8", "replace").split("\n") if ";" in line]
+    finally:
+        os.close(fd)
+    return found
