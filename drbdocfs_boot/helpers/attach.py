@@ -40,7 +40,7 @@ def start(layer: Layer) -> None:
         )
     if result.code != 0:
         layer.say(f"'drbdadm adjust {resource}' exited with {result.code}: {result.said}")
-    layer.say(f"{resource} attached ({verdict.reason})")
+    layer.say(f"{resource} attached")
 
 
 def stop(layer: Layer) -> None:

@@ -1,0 +1,42 @@
+"""Options and fixtures of the tests on two virtual machines."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from . import arguments
+from .image import Image
+from .image import image as make_image
+from .lab import Lab, LabError, say
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("lab", "two virtual machines")
+    arguments.add(group.addoption)
+    group.addoption("--deb", type=Path, help="the package to install (default: the newest in dist/)")
+
+
+@pytest.fixture(scope="session")
+def image(request: pytest.FixtureRequest) -> Image:
+    return make_image(request.config.getoption("--release"), request.config.getoption("--extra-modules"), say)
+
+
+@pytest.fixture(scope="session")
+def deb(request: pytest.FixtureRequest) -> Path:
+    return arguments.find_deb(request.config.getoption("--deb"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the state of both nodes with any failure; the lab's own exceptions hold it already."""
+    report = yield
+    if report.failed and call.excinfo is not None and not call.excinfo.errisinstance(LabError):
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Lab):
+                report.sections.append(("the nodes", value.report(f"{item.name} failed")))
+    return report

@@ -1,0 +1,91 @@
+"""`make demo`: from nothing to a file system on two rebooted machines, with the progress shown all along."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import arguments, stack
+from .image import image
+from .lab import Lab, LabError, say
+from .node import Node
+from .provision import provision
+
+
+def _print(title: str, text: str) -> None:
+    print(f"\n-- {title}\n{text.rstrip()}\n", flush=True)
+
+
+def _layer_times(node: Node) -> str:
+    """A line per layer: when its start began after the kernel's, and how long it took."""
+    boot = node.boot_times()
+    lines = [f"{'layer':<8} {'unit':<32} {'began':>8} {'took':>8}"]
+    for layer, name in stack.LAYERS.items():
+        unit = boot.units[name]
+        lines.append(f"{layer:<8} {name:<32} {unit.began:7.1f}s {unit.took:7.1f}s")
+    lines.append(f"all generators {boot.generators:.2f} s, boot complete after {boot.finish:.1f} s")
+    return "\n".join(lines)
+
+
+def _show(lab: Lab) -> None:
+    for node in lab.nodes:
+        _print(f"{node.name}: drbdocfs status", node.run("drbdocfs status"))
+    for writer, reader in (lab.nodes, lab.nodes[::-1]):
+        path = f"{stack.MOUNTPOINT}/from-{writer.name}"
+        writer.run(f"echo 'written by {writer.name}' > {path}")
+        said = reader.run(f"cat {path}").strip()
+        say(f"{path}: {writer.name} wrote it, {reader.name} reads: {said}")
+    for node in lab.nodes:
+        _print(f"{node.name}: time of each layer in this boot, under emulation", _layer_times(node))
+
+
+def run(lab: Lab, deb: Path) -> None:
+    """The whole story on a lab that is not switched on yet; raises LabError at the first thing that is not right."""
+    say("two nodes: boot")
+    lab.boot()
+    provision(lab)
+    say(f"install {deb.name} with apt")
+    lab.both(lambda node: node.install(deb))
+    say("systemctl start drbdocfs.target on both")
+    lab.both(lambda node: node.run("systemctl start drbdocfs.target", timeout=300))
+    stack.check_up(lab)
+    say("mounted on both; reboot of both")
+    seconds = lab.both(lambda node: node.reboot())
+    say(f"both are back (their shutdowns took {seconds[0]:.1f} and {seconds[1]:.1f} s)")
+    stack.check_up(lab)
+    for node in lab.nodes:
+        stack.check_shutdown(node)
+    _show(lab)
+    say("power off")
+    lab.shutdown()
+
+
+def main() -> int:
+    """Returns 0, 1 when something was not right, or 130 when interrupted."""
+    parser = argparse.ArgumentParser(prog="python3 -m tests.lab.demo", description=__doc__)
+    arguments.add(parser.add_argument)
+    parser.add_argument("--deb", type=Path, help="the package to install (default: the newest in dist/)")
+    options = parser.parse_args()
+    try:
+        deb = arguments.find_deb(options.deb)
+        with Lab(image(options.release, options.extra_modules, say)) as lab:
+            try:
+                run(lab, deb)
+            except AssertionError as error:
+                # Not of the lab itself, whose errors show the nodes already.
+                if isinstance(error, LabError):
+                    raise
+                raise LabError(lab.report(str(error))) from error
+    except (LabError, OSError, RuntimeError, ValueError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("demo: interrupted", file=sys.stderr)
+        return 130
+    say("done: nothing is left running")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
