@@ -6,7 +6,7 @@ IPC, no network, no writing outside the directory it was given, and no import bu
 
 import posix
 
-from drbdocfs_boot import fstab, lean, units
+from drbdocfs_boot import fstab, lean, mistake, units
 from drbdocfs_boot.stack import Problem
 
 NAME = "drbdocfs-generator"
@@ -26,13 +26,8 @@ def main(argv: "list[str]") -> int:
     try:
         problems, failed = generate(root, argv[1])
     except Exception as error:
-        # A mistake of ours must not be a silent absence, nor a traceback that nobody sees at boot.
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "?"
-        text = f"internal error in {where}: {type(error).__name__}: {error}; please report it"
-        problems, failed = (Problem(NAME, 0, "", text),), []
+        # A silent absence would be worse: a unit that fails tells it to those who never see the kernel log.
+        problems, failed = (Problem(NAME, 0, "", mistake.words(error)),), []
         write(units.broken(problems), argv[1])
     for problem in problems:
         _log(f"{NAME}: {problem}")

@@ -28,9 +28,8 @@ def tree(
     files: "dict[str, str]" = {}
     problems = list(reading.problems)
     clusters: "dict[str, list[Stack]]" = {}
-    mountpoints = {stack.mountpoint: stack for stack in reading.stacks}
     for stack in reading.stacks:
-        found, own = _stack(stack, fstab, mountpoints)
+        found, own = _stack(stack, fstab)
         if found:
             problems.extend(found)
             continue
@@ -55,12 +54,9 @@ def _environment(**settings: str) -> str:
     return "\n[Service]\n" + "".join(f"Environment={word}\n" for word in words)
 
 
-def _stack(
-    stack: Stack, fstab: "dict[str, Line]", mountpoints: "dict[str, Stack]"
-) -> "tuple[list[Problem], dict[str, str]]":
+def _stack(stack: Stack, fstab: "dict[str, Line]") -> "tuple[list[Problem], dict[str, str]]":
     """Problems that only show when units are made, or the stack's files."""
     try:
-        _not_on_itself(stack, mountpoints)
         line = fstab.get(stack.mountpoint)
         if line is not None:
             _fits(stack, line)
@@ -143,17 +139,6 @@ def _o2cb(stacks: "list[Stack]") -> str:
     # which wait for nobody; and the cluster goes when the last mount that requires it has gone.
     anchors = "".join(f"After=drbdocfs-attach@{stack.name}.service\n" for stack in stacks)
     return head + anchors + "StopWhenUnneeded=yes\n"
-
-
-def _not_on_itself(stack: Stack, mountpoints: "dict[str, Stack]") -> None:
-    place = stack.backing_file
-    while len(place) > 1:
-        place = place.rpartition("/")[0]
-        if place in mountpoints:
-            raise Unwritable(
-                f"backing_file = {stack.backing_file}: it lies on {place}, the file system of stack"
-                f" {mountpoints[place].name}; a stack cannot stand on what is mounted after it"
-            )
 
 
 def _fits(stack: Stack, line: Line) -> None:

@@ -3,6 +3,7 @@
 import os
 import sys
 
+from drbdocfs_boot import mistake
 from drbdocfs_boot.tools import system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.notify import status
@@ -96,12 +97,7 @@ def main(layer_module: object, kind: str) -> int:
         print(f"<3>{instance}: {kind} {action}: {error}", file=sys.stderr)
         return EX_SOFTWARE
     except Exception as error:
-        # A mistake of ours: one line that can be reported, not a traceback in the middle of a boot.
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "?"
-        text = f"internal error in {where}: {type(error).__name__}: {error}; please report it"
+        text = mistake.words(error)
         status(text)
         print(f"<3>{instance}: {kind} {action}: {text}", file=sys.stderr)
         return EX_SOFTWARE

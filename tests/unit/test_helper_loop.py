@@ -199,3 +199,14 @@ def test_the_script_ends_with_the_status_and_the_words(system: Box, tmp_path: Pa
     ]
     assert subprocess.run([script, "jump", "web"], capture_output=True, timeout=20, check=False).returncode == 2
     assert subprocess.run([script, "start", "../x"], capture_output=True, timeout=20, check=False).returncode == 2
+
+
+def test_a_mistake_of_our_own_is_one_line_and_no_traceback(system: Box) -> None:
+    system.tool("losetup", "echo '/dev/loop7 0 zero 5 7:0 /drbd-loop.img'")
+    script = Path(__file__).parent.parent.parent / "libexec" / "loop"
+    result = subprocess.run([script, "start", "web"], capture_output=True, text=True, timeout=20, check=False)
+    assert result.returncode == 70
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("<3>web: loop start: internal error in ")
+    assert "losetup.py:" in result.stderr
+    assert "ValueError" in result.stderr
