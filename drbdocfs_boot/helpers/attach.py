@@ -4,12 +4,14 @@ import os
 import stat
 import time
 
+from drbdocfs_boot.helpers import address
 from drbdocfs_boot.helpers.base import Layer
 from drbdocfs_boot.tools import drbd, mounts, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.verdict import DISK_GONE, EX_CONFIG, EX_UNAVAILABLE, NOT_CONFIGURED
 
 DISK_LIMIT = 30.0  # seconds that a disk may take to appear
+ADDRESS_LIMIT = 30.0  # seconds that this host's address may take to appear
 DOWN_LIMIT = 20.0  # seconds that udev's or blkid's hold on the device may last
 
 
@@ -28,6 +30,10 @@ def start(layer: Layer) -> None:
         )
     for disk in disks:
         _await_disk(layer, disk)
+    own = drbd.local_address(resource)
+    if own and not address.wait(layer, own, ADDRESS_LIMIT):
+        # Go on: the disk is attached, and the wait says why there is no connection.
+        layer.say(f"the address {own} has not come in {ADDRESS_LIMIT:.0f} s")
     layer.remember(RESOURCE=resource, DEVICE=device)
     result = drbd.adjust(resource)
     verdict = drbd.verdict(drbd.state(resource), resource)

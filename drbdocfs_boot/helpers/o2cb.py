@@ -4,11 +4,13 @@ import os
 import time
 
 from drbdocfs_boot import clusterconf
+from drbdocfs_boot.helpers import address
 from drbdocfs_boot.helpers.base import Layer
 from drbdocfs_boot.tools import o2cb, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.verdict import EX_CONFIG, EX_UNAVAILABLE
 
+ADDRESS_LIMIT = 30.0  # seconds that this host's address may take to appear
 RELEASE_LIMIT = 10.0  # seconds that a heartbeat region may outlive its unmount
 
 
@@ -41,6 +43,14 @@ def start(layer: Layer) -> None:
     already = cluster in o2cb.online()
     said = ""
     if not already or _differences(cluster, wanted, host):
+        own = wanted[host].get("ip_address", "")
+        if own and not address.wait(layer, own, ADDRESS_LIMIT):
+            raise Failure(
+                EX_UNAVAILABLE,
+                f"the address {own} of node '{host}' in {o2cb.CLUSTER_CONF} has not come to this host"
+                f" in {ADDRESS_LIMIT:.0f} s",
+                "'ip address' shows which are there",
+            )
         said = o2cb.register(cluster).said
     wrong = _differences(cluster, wanted, host)
     if wrong:

@@ -72,6 +72,13 @@ def configured(resource: str, question: str) -> "list[str]":
     return [line.strip() for line in result.out.splitlines() if line.strip()]
 
 
+def local_address(resource: str) -> str:
+    """The address of this host in the resource; "" where drbdadm does not tell one (several paths on 9)."""
+    result = run(["drbdadm", "sh-ip", resource])
+    words = result.out.split()
+    return words[0] if result.code == 0 and len(words) == 1 else ""
+
+
 def adjust(resource: str) -> Result:
     """Make the kernel's state that of the configuration: attach, connect.  Can be run again, unlike ``up``."""
     return run(["drbdadm", "adjust", resource], 60)

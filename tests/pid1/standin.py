@@ -190,13 +190,15 @@ def module() -> None:
 
 
 def drbdadm(arguments: list[str]) -> None:
-    """`sh-dev`, `sh-ll-dev`, `adjust`, `primary`."""
+    """`sh-dev`, `sh-ll-dev`, `sh-ip`, `adjust`, `primary`."""
     action, resource = arguments
     perform("drbdadm", action, resource)
     if action == "sh-dev":
         print(configured(resource)["device"])
     elif action == "sh-ll-dev":
         print(configured(resource)["disk"])
+    elif action == "sh-ip":
+        print("127.0.0.1")
     elif action == "adjust":
         module()
         found = configured(resource)

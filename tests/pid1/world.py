@@ -44,7 +44,7 @@ ExecStart=/usr/sbin/network online link
 WantedBy=network-online.target
 """
 
-_NODE = "node:\n\tip_port = 7777\n\tip_address = 10.0.0.{0}\n\tnumber = {0}\n\tname = server{0}\n\tcluster = {1}\n\n"
+_NODE = "node:\n\tip_port = 7777\n\tip_address = 127.0.0.{0}\n\tnumber = {0}\n\tname = server{0}\n\tcluster = {1}\n\n"
 _CLUSTER = "cluster:\n\tnode_count = 2\n\tname = {0}\n\n"
 
 PLATFORM = {

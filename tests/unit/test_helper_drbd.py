@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from drbdocfs_boot.helpers import attach, promote, wait
+from drbdocfs_boot.helpers import address, attach, promote, wait
 from drbdocfs_boot.helpers.base import Layer
 from drbdocfs_boot.tools.failure import Failure
 
@@ -42,6 +42,7 @@ DRBDADM = r"""
 case "$1" in
 sh-dev) echo /dev/drbd0 ;;
 sh-ll-dev) echo /dev/loop7 ;;
+sh-ip) cat $ROOT/address ;;
 adjust) [ -e $ROOT/adjusted ] && cp $ROOT/adjusted $ROOT/state; true ;;
 primary) sed -i 's/role:Secondary suspended/role:Primary suspended/' $ROOT/state ;;
 esac
@@ -54,6 +55,7 @@ def drbd(box: Box) -> Box:
     box.tool("drbdadm", DRBDADM)
     box.write("/sys/module/drbd/version", "8.4.11\n")
     box.write("/expected", "0")
+    box.write("/address", "127.0.0.1\n")
     box.write("/dev/loop7", "")
     box.write("/state", "exists -\n")
     box.write("/adjusted", ALONE.format(role="Secondary"))
@@ -123,6 +125,23 @@ def test_attach_waits_for_a_late_disk_and_then_says_so(drbd: Box, monkeypatch: p
     monkeypatch.setattr(attach, "DISK_LIMIT", 10)
     threading.Timer(0.5, drbd.write, ("/dev/loop7", "")).start()
     attach.start(Layer("attach", "web"))
+
+
+def test_attach_waits_for_a_late_address_before_it_connects(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = time.monotonic()
+    monkeypatch.setattr(address, "present", lambda which: time.monotonic() - begun > 0.7)
+    attach.start(Layer("attach", "web"))
+    assert time.monotonic() - begun > 0.7
+    assert drbd.calls[-2] == "drbdadm adjust r0"
+
+
+@pytest.mark.parametrize(("said", "there"), [("192.0.2.1", False), ("2001:db8::1", False), ("127.0.0.1", True)])
+def test_address_of_this_host(drbd: Box, said: str, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert address.present(said) is there
+    drbd.write("/address", said)
+    monkeypatch.setattr(attach, "ADDRESS_LIMIT", 0.3)
+    attach.start(Layer("attach", "web"))  # with or without it: the disk is to be attached
+    assert "drbdadm adjust r0" in drbd.calls
 
 
 @pytest.mark.parametrize("module", [attach, wait, promote])

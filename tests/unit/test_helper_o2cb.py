@@ -21,7 +21,7 @@ CONFIGURATION = f"""cluster:
 
 node:
 \tip_port = 7777
-\tip_address = 10.181.76.0
+\tip_address = 127.0.0.1
 \tnumber = 1
 \tname = {HOST}
 \tcluster = web
@@ -40,7 +40,7 @@ C=$ROOT{CLUSTER}
 node() {{ mkdir -p $C/web/node/$1; echo $2 > $C/web/node/$1/num; echo $3 > $C/web/node/$1/ipv4_address
   echo 7777 > $C/web/node/$1/ipv4_port; echo $4 > $C/web/node/$1/local; }}
 case "$1" in
-register-cluster) node {HOST} 1 10.181.76.0 1; node other-host 2 10.181.76.1 0
+register-cluster) node {HOST} 1 127.0.0.1 1; node other-host 2 10.181.76.1 0
   mkdir -p $C/web/heartbeat; echo local > $C/web/heartbeat/mode; echo 31 > $C/web/heartbeat/dead_threshold
   echo 30000 > $C/web/idle_timeout_ms ;;
 unregister-cluster) rm -r $C/web ;;
@@ -83,6 +83,17 @@ def test_half_registered_after_a_power_cut_is_completed(cluster: Box) -> None:
     cluster.write(f"{CLUSTER}/web/node/{HOST}/num", "1")
     start()
     assert cluster.calls == ["o2cb register-cluster web"]
+
+
+def test_an_address_that_is_not_on_this_host(cluster: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(o2cb, "ADDRESS_LIMIT", 0.4)
+    cluster.write("/etc/ocfs2/cluster.conf", CONFIGURATION.replace("127.0.0.1", "192.0.2.1"))
+    failure = refusal()
+    assert failure.status == 69
+    assert failure.message == (
+        f"the address 192.0.2.1 of node '{HOST}' in /etc/ocfs2/cluster.conf has not come to this host in 0 s"
+    )
+    assert cluster.calls == []
 
 
 def test_another_cluster_is_online(cluster: Box) -> None:
