@@ -9,6 +9,10 @@ drivers is hidden here:
   again; in a dump a StandAlone connection has no ``conn-name``.
 * DRBD 9 keeps the connection object and adds ``path`` objects.
 
+The kernel takes the dump's snapshot at once but sends it piece by piece, and events arrive between the pieces:
+``change`` of an object may come *before* its ``exists``, which then is the older of the two.  drbdsetup passes both
+on as they come, so within a dump what an event said stays.
+
 Pure: lines in, state out.  Sources: drbdsetup(8), and real output of both drivers in tests/transcripts.
 """
 
@@ -62,8 +66,8 @@ class State:
     """
 
     __slots__ = (
-        "complete", "connections", "devices", "lost", "name", "paths", "peer_devices", "resource", "split_brain",
-        "stand_alone",
+        "_early", "complete", "connections", "devices", "lost", "name", "paths", "peer_devices", "resource",
+        "split_brain", "stand_alone",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -72,6 +76,8 @@ class State:
 
     def _clear(self) -> None:
         self.complete = False
+        # What events said before the dump was complete, by object and index; None: destroyed.
+        self._early: "dict[str, dict[str, str] | None]" = {}
         self.lost = False
         self.split_brain = False
         self.stand_alone = False
@@ -97,6 +103,7 @@ class State:
                 self.lost = True
             elif verb == "exists":
                 self.complete = True
+                self._early = {}
             return True
         if verb in ("call", "response"):
             return self._helper(verb, keys)
@@ -117,6 +124,9 @@ class State:
             "peer-device": keys.get("peer-node-id", "") + "/" + keys.get("volume", ""),
             "path": keys.get("peer-node-id", "") + "/" + keys.get("local", "") + "/" + keys.get("peer", ""),
         }[kind]
+        keys = self._in_order(verb, kind + " " + index, keys)
+        if not keys:
+            return True
         if verb == "destroy":
             old = table.pop(index, {})
             if kind == "connection" and old.get("connection") in ("StandAlone", "Disconnecting"):
@@ -126,6 +136,16 @@ class State:
             if kind == "connection":
                 self._connection(verb, table[index])
         return True
+
+    def _in_order(self, verb: str, which: str, keys: "dict[str, str]") -> "dict[str, str]":
+        """The keys with what a newer event has said of them already; empty for an object that is gone already."""
+        if self.complete:
+            return keys
+        if verb == "exists":
+            newer = self._early.get(which, {})
+            return {} if newer is None else {**keys, **newer}
+        self._early[which] = None if verb == "destroy" else {**(self._early.get(which) or {}), **keys}
+        return keys
 
     def _helper(self, verb: str, keys: "dict[str, str]") -> bool:
         # initial-split-brain also comes for a split brain that DRBD then resolves by itself, by the after-sb
@@ -145,7 +165,7 @@ class State:
         else:
             if verb == "exists" and self.complete:
                 self._clear()  # a new dump begins
-            self.resource.update(keys)
+            self.resource.update(self._in_order(verb, "resource", keys))
             self.name = keys.get("name", self.name)
 
     def _connection(self, verb: str, merged: "dict[str, str]") -> None:

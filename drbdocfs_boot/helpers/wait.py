@@ -17,6 +17,9 @@ from drbdocfs_boot.verdict import EX_TEMPFAIL, EX_UNAVAILABLE, RESYNCING, STAND_
 # A connection is StandAlone for a moment while 'drbdadm adjust' or an administrator connects it again.
 SETTLE = 1.5
 DUMP_LIMIT = 20.0  # seconds for the first dump; a drbdsetup that hangs must not eat the whole boot_timeout
+# Seconds between looks at the state by a dump of its own.  The events decide; but an event that got lost on its way
+# would otherwise cost the whole boot_timeout, and nobody would know why.
+LOOK_EVERY = 15.0
 SHOW_EVERY = 2.0  # seconds between looks at a resync's progress and the clock, for the status line only
 
 
@@ -63,6 +66,7 @@ def _follow(layer: Layer, process: Process, resource: str, began: float, limit: 
     errors = b""
     opened = time.monotonic()
     settled = 0.0
+    looked = opened
     verdict = judge(state, resource)
     while True:
         now = time.monotonic()
@@ -83,6 +87,10 @@ def _follow(layer: Layer, process: Process, resource: str, began: float, limit: 
                 f"'drbdsetup events2 {resource}' has said nothing for {DUMP_LIMIT:.0f} s",
                 "see the kernel log: journalctl -k",
             )
+        if state.complete and now - looked >= LOOK_EVERY:
+            looked = now
+            if _differs(resource, verdict):
+                return None
         told = _show(layer, state, verdict, told, now - began, limit)
         pause = SETTLE if verdict.kind == STAND_ALONE else SHOW_EVERY
         for fd, data in process.read(min(left, pause)):
@@ -104,6 +112,14 @@ def _follow(layer: Layer, process: Process, resource: str, began: float, limit: 
                 said = errors.decode("utf-8", "replace").strip()
                 raise Failure(EX_UNAVAILABLE, f"drbdsetup events2 {resource} ended with {code}: {said}")
             return None
+
+
+def _differs(resource: str, verdict: Verdict) -> bool:
+    """True when a dump of its own leads to another verdict; a dump that cannot be had proves nothing."""
+    try:
+        return drbd.verdict(drbd.state(resource), resource).kind != verdict.kind
+    except Failure:
+        return False
 
 
 def _show(layer: Layer, state: State, verdict: Verdict, told: str, spent: float, limit: float) -> str:

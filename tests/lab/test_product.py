@@ -48,6 +48,11 @@ class TestFromInstallationToPowerCut:
             text = node.run("drbdocfs status")
             assert "web: up" in text, text
             assert "this node Primary, UpToDate" in text, text
+        # Not as root: what can be read is shown.
+        text = pair.nodes[0].run("runuser -u nobody -- drbdocfs status 2>&1", check=False)
+        assert "web: up" in text, text
+        assert "mount    up" in text, text
+        assert "Traceback" not in text, text
 
     def test_started_again_nothing_happens(self, pair: Lab) -> None:
         node = pair.nodes[0]
@@ -83,6 +88,25 @@ class TestFromInstallationToPowerCut:
             instance = LAYERS[layer].partition("@")[2].partition(".")[0]
             environment = node.run(f"systemctl show --property=Environment --value {LAYERS[layer]}").strip()
             node.run(f"env {environment} /usr/libexec/drbdocfs-boot/{layer} stop {instance}")
+
+    def test_the_wait_never_misses_the_handshake(self, pair: Lab) -> None:
+        """The dump of events2 is sent in pieces, and the handshake may end between two of them."""
+        pair.both(lambda node: node.run("systemctl start drbdocfs-attach@web.service", timeout=120))
+        # A limit below the wait's own second look, which would hide an event that it misread.
+        output = pair.nodes[1].run(
+            """export DRBDOCFS_RESOURCE=r0 DRBDOCFS_BOOT_TIMEOUT=12000000
+            for n in $(seq 0 24); do
+                drbdadm disconnect r0
+                drbdadm connect r0
+                sleep 0.$((n % 10))
+                /usr/libexec/drbdocfs-boot/wait start web
+            done""",
+            timeout=400,
+        )
+        assert output.count("connected, UpToDate on both nodes") == 25
+        pair.both(stack.stop)
+        for node in pair.nodes:
+            stack.check_down(node)
 
     def test_start_again(self, pair: Lab) -> None:
         start_both(pair)
@@ -176,6 +200,19 @@ END
         )
         assert "/etc/fstab" in node.run(f"cat /run/systemd/generator/{MOUNT_UNIT}")
         assert node.run(f"findmnt --noheadings --list {MOUNTPOINT} | wc -l").strip() == "1"
+
+    def test_beside_the_o2cb_script_of_the_guide(self, pair: Lab) -> None:
+        """`o2cb configure` as the guide has it: Debian's script brings the same cluster online before us."""
+        node = pair.nodes[1]
+        node.run("cp /etc/default/o2cb /root/; sed -i 's/^O2CB_ENABLED=.*/O2CB_ENABLED=true/;"
+                 " s/^O2CB_BOOTCLUSTER=.*/O2CB_BOOTCLUSTER=web/' /etc/default/o2cb")  # fmt: skip
+        node.reboot()
+        assert "cluster web is online already" in node.journal(options=f"--unit={LAYERS['o2cb']}")
+        stack.check_up(pair)
+        node.reboot()
+        stack.check_up(pair)
+        stack.check_shutdown(node)
+        node.run("mv /root/o2cb /etc/default/o2cb")
 
     def test_an_address_that_comes_after_network_online(self, pair: Lab) -> None:
         """DRBD 8.4 connects once: without its address at that moment it stays StandAlone for ever."""

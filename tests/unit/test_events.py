@@ -117,6 +117,46 @@ def test_lost_events_ask_for_a_new_dump() -> None:
     assert read("2026-11-22T11:48:06.836707+00:00 - skipped 3").lost
 
 
+DUMP = (
+    "exists resource name:r0 role:Secondary",
+    "exists connection name:r0 peer-node-id:0 conn-name:peer connection:Connected role:Unknown",
+    "exists device name:r0 volume:0 minor:0 disk:UpToDate",
+    "exists peer-device name:r0 peer-node-id:0 conn-name:peer volume:0 replication:Off peer-disk:DUnknown",
+    "exists -",
+)
+MEANWHILE = (
+    "change connection name:r0 peer-node-id:0 conn-name:peer role:Secondary",
+    "change peer-device name:r0 peer-node-id:0 conn-name:peer volume:0 replication:Established peer-disk:UpToDate",
+)
+
+
+@pytest.mark.parametrize("place", range(len(DUMP) + 1))
+def test_events_between_the_pieces_of_a_dump_are_newer_than_the_dump(place: int) -> None:
+    # Seen on 8.4: the handshake ended while the dump was being sent, and a wait never ended although both were ready.
+    state = read("\n".join([*DUMP[:place], *MEANWHILE, *DUMP[place:]]))
+    assert judge(state, "r0").kind == READY
+    assert state.connections["0"]["role"] == "Secondary"
+    state.feed("change peer-device name:r0 peer-node-id:0 volume:0 replication:Off peer-disk:DUnknown")
+    assert judge(state, "r0").kind == WAITING
+
+
+@pytest.mark.parametrize("place", range(len(DUMP) + 1))
+def test_a_connection_that_went_while_the_dump_was_sent_stays_gone(place: int) -> None:
+    gone = (
+        "change connection name:r0 peer-node-id:0 conn-name:peer connection:StandAlone",
+        "destroy peer-device name:r0 peer-node-id:0 conn-name:peer volume:0",
+        "destroy connection name:r0 peer-node-id:0 conn-name:peer",
+    )
+    state = read("\n".join([*DUMP[:place], *gone, *DUMP[place:]]))
+    assert not state.connections
+    assert judge(state, "r0").kind == STAND_ALONE
+
+
+def test_a_promotion_while_the_dump_was_sent() -> None:
+    state = read("\n".join(["change resource name:r0 role:Primary", *DUMP]))
+    assert state.resource["role"] == "Primary"
+
+
 def test_a_new_dump_replaces_the_old_state() -> None:
     text = "\n".join(lines("drbd-8.4", "02-alone-then-peer.server1"))
     state = read(text + "\nexists resource name:r0 role:Secondary\nexists -")

@@ -241,6 +241,18 @@ def test_wait_takes_a_new_dump_when_events_were_lost(drbd: Box) -> None:
     assert len([c for c in drbd.calls if "events2" in c]) == 2
 
 
+def test_wait_survives_an_event_that_got_lost(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait, "LOOK_EVERY", 0.5)
+    monkeypatch.setattr(wait, "SHOW_EVERY", 0.2)
+    drbd.write("/state", ALONE.format(role="Secondary"))
+    # The peer comes, and the stream says nothing of it.
+    drbd.write("/more", f"cat > $ROOT/state <<X\n{READY.format(role='Secondary')}X\n")
+    began = time.monotonic()
+    wait.start(Layer("wait", "web"))
+    assert time.monotonic() - began < 10
+    assert len([c for c in drbd.calls if "--timestamps" in c]) == 2
+
+
 def test_wait_with_a_drbdsetup_that_hangs(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     drbd.tool("drbdsetup", "exec sleep 30")
     monkeypatch.setattr(wait, "DUMP_LIMIT", 0.5)
