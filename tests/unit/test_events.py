@@ -55,6 +55,8 @@ STORIES = [
     ("09-split-brain.server1", DRIVERS, [STARTING, READY, WAITING, SPLIT_BRAIN]),
     ("09-split-brain.server2", DRIVERS, [STARTING, READY, WAITING, SPLIT_BRAIN]),
     ("12-detach.server2", DRIVERS, [STARTING, READY, DISK_GONE]),
+    # The older half of the dump comes last; seen in 2 of 120 dumps taken around a connect.
+    ("14-handshake-during-dump.server2", ("drbd-8.4",), [STARTING, READY]),
     ("13-address-lost.server1", ("drbd-8.4",), [STARTING, READY, WAITING, STAND_ALONE]),
     ("11-wrong-secret.server1", ("drbd-8.4",), [STARTING, STAND_ALONE, WAITING, STAND_ALONE]),
 ]
