@@ -340,7 +340,9 @@ class Machine:
         """Power off in good order; seconds that it took.  Raises TimedOut."""
         assert self.process is not None
         began = time.monotonic()
-        self.systemctl("poweroff", "--no-block")
+        # Straight to PID 1. By way of logind and the message bus, systemd 252 once left the whole transaction waiting
+        # for 25 s, long after our units had stopped; what is tested here is the order that PID 1 keeps.
+        self.systemctl("start", "poweroff.target", "--job-mode=replace-irreversibly", "--no-block")
         process = self.process
         self._until(lambda: process.poll() is not None, limit, "the end of power-off")
         self._gone()
