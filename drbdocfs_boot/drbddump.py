@@ -1,0 +1,114 @@
+"""What ``drbdadm dump RESOURCE`` says: volumes, this host's address, and the peer's name and address.
+
+One call tells what sh-dev, sh-ll-dev and sh-ip tell in three, and the peer, whom DRBD 8.4's own events never name.
+Written by drbdadm in a regular form from whatever the administrator wrote, for both drivers.
+
+Pure: text in, description out.  Source: drbd.conf(5), tests/transcripts/*/dump*.
+"""
+
+
+class Description:
+    """A resource as this host's configuration has it.
+
+    ``volumes``: (device node, disk) in order; ``address``: this host's first address without the port ("" when not
+    given); ``peers``: (host name, "ADDRESS:PORT") of the other hosts, the address "" where there is none.
+    """
+
+    __slots__ = ("address", "peers", "volumes")
+
+    def __init__(self, volumes: "list[tuple[str, str]]", address: str, peers: "list[tuple[str, str]]") -> None:
+        self.volumes = volumes
+        self.address = address
+        self.peers = peers
+
+
+def _words(text: str) -> "list[str]":
+    """Words, quoted strings (without their quotes), and ``{``, ``}``, ``;`` each by itself; no comments."""
+    found: "list[str]" = []
+    word = ""
+    at, end = 0, len(text)
+    while at < end:
+        c = text[at]
+        if c == '"':
+            at += 1
+            while at < end and text[at] != '"':
+                at += text[at] == "\\"
+                word += text[at : at + 1]
+                at += 1
+        elif c in "{};" or c.isspace() or (c == "#" and not word):
+            if word:
+                found.append(word)
+                word = ""
+            if c in "{};":
+                found.append(c)
+            elif c == "#":
+                while at < end and text[at] != "\n":
+                    at += 1
+        else:
+            word += c
+        at += 1
+    return found
+
+
+def parse(text: str, host: str) -> "Description | None":
+    """The description for ``host``; None when the text has no resource, or none for this host."""
+    addresses: "dict[str, str]" = {}  # host -> first address
+    common: "dict[str, dict[str, str]]" = {}  # volume -> device, disk, of all hosts
+    own: "dict[str, dict[str, str]]" = {}  # the same, of this host's section
+    path: "list[list[str]]" = []  # sections that are open
+    statement: "list[str]" = []
+    for word in _words(text):
+        if word == "{":
+            path.append(statement)
+            statement = []
+        elif word == "}":
+            if path:
+                path.pop()
+            statement = []
+        elif word == ";":
+            _statement(statement, path, host, addresses, common, own)
+            statement = []
+        else:
+            statement.append(word)
+        if word == "{" and path[-1][:1] == ["on"]:
+            for name in path[-1][1:]:
+                addresses.setdefault(name, "")
+    if host not in addresses:
+        return None
+    volumes = []
+    for volume in sorted(set(common) | set(own), key=lambda text: (len(text), text)):
+        keys = {**common.get(volume, {}), **own.get(volume, {})}
+        if "device" in keys:
+            volumes.append((keys["device"], keys.get("disk", "none")))
+    peers = [(name, address) for name, address in addresses.items() if name != host]
+    return Description(volumes, _without_port(addresses[host]), peers)
+
+
+def _statement(
+    words: "list[str]",
+    path: "list[list[str]]",
+    host: str,
+    addresses: "dict[str, str]",
+    common: "dict[str, dict[str, str]]",
+    own: "dict[str, dict[str, str]]",
+) -> None:
+    heads = [section[:1] for section in path]
+    hosts = next((section[1:] for section in path if section[:1] == ["on"]), None)
+    if words[:1] == ["address"] and hosts is not None:
+        for name in hosts:
+            addresses[name] = addresses.get(name) or words[-1]
+    elif words[:1] == ["host"] and "address" in words and len(words) > 3:
+        addresses[words[1]] = addresses.get(words[1]) or words[-1]  # in connection { } or path { }
+    elif words[:1] in (["device"], ["disk"]) and len(words) > 1 and (hosts is None or host in hosts):
+        if any(head in (["disk"], ["net"], ["connection"]) for head in heads):
+            return
+        volume = next((section[1] for section in path if section[:1] == ["volume"] and len(section) > 1), "0")
+        value = words[1] if words[1] != "minor" else "/dev/drbd" + words[-1]
+        (common if hosts is None else own).setdefault(volume, {})[words[0]] = value
+
+
+def _without_port(address: str) -> str:
+    """ "10.0.0.1:7789" or "[fd00::1]:7789" without port and brackets."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.rpartition(":")[0] or address
