@@ -1,0 +1,88 @@
+"""What was started and what waits, in /run/drbdocfs: one small file INSTANCE.KIND of lines KEY=VALUE each.
+
+The configuration may change or break while a stack is up; what was started is what has to be stopped.  The records
+also carry what a wait knows to the follow service and to the command, and are gone after a reboot, as they must be.
+"""
+
+import os
+import time
+
+from drbdocfs_boot.tools import system
+
+PLACE = "/run/drbdocfs"
+
+
+def _path(instance: str, kind: str) -> str:
+    return system.path(f"{PLACE}/{instance}.{kind}")
+
+
+def read(instance: str, kind: str) -> "dict[str, str] | None":
+    """The record, or None when there is none."""
+    text = system.read(f"{PLACE}/{instance}.{kind}")
+    if text is None:
+        return None
+    found = {}
+    for line in text.split("\n"):
+        key, equals, value = line.partition("=")
+        if equals:
+            found[key] = value
+    return found
+
+
+def write(instance: str, kind: str, **values: str) -> None:
+    """Write the record, whole or not at all.  Raises OSError."""
+    name = _path(instance, kind)
+    os.makedirs(os.path.dirname(name), 0o755, exist_ok=True)
+    # A newline in a value (a tool's words) would begin another key.
+    text = "".join(f"{key}={' '.join(value.splitlines())}\n" for key, value in values.items())
+    new = f"{name}.{os.getpid()}.new"
+    with open(new, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+    os.rename(new, name)
+
+
+def remove(instance: str, kind: str) -> None:
+    """Remove the record; nothing happens when there is none."""
+    try:
+        os.unlink(_path(instance, kind))
+    except FileNotFoundError:
+        pass
+
+
+def instances(kind: str) -> "list[str]":
+    """Instances that have such a record, sorted."""
+    end = "." + kind
+    return [name[: -len(end)] for name in system.names(PLACE) if name.endswith(end) and name != end]
+
+
+# A split brain that was found outlives a reboot: until both nodes are in step again no policy may go on alone with
+# what is perhaps the wrong half.
+MARKERS = "/var/lib/drbdocfs"
+
+
+def split_brain(instance: str) -> str:
+    """When the split brain that nobody has resolved yet was found (UTC); "" when there is none."""
+    text = system.read(f"{MARKERS}/{instance}.split-brain")
+    return "" if text is None else text.partition("\n")[0].strip() or "an unknown time"
+
+
+def mark_split_brain(instance: str) -> None:
+    """Remember a split brain; the time of the first finding stays.  Raises OSError."""
+    if split_brain(instance):
+        return
+    name = system.path(f"{MARKERS}/{instance}.split-brain")
+    os.makedirs(os.path.dirname(name), 0o755, exist_ok=True)
+    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    with open(name + ".new", "w", encoding="utf-8") as file:
+        file.write(now + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(name + ".new", name)
+
+
+def clear_split_brain(instance: str) -> None:
+    """Forget it, once both nodes are UpToDate and connected."""
+    try:
+        os.unlink(system.path(f"{MARKERS}/{instance}.split-brain"))
+    except FileNotFoundError:
+        pass
