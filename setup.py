@@ -5,8 +5,8 @@ Two ways in:
 
 - ``pip install .`` gives the library ``drbdocfs_boot`` alone, for tools that want the configuration's reader or model.
 - ``python3 setup.py install_system --root=DIR`` lays out the whole product below DIR, as the DEB and the RPM ship it:
-  the library in a private directory, units, generator, helpers, command, manual pages. It reads the source tree and
-  writes below DIR only.
+  the library in a private directory, units, generator, helpers, command, manual pages, message catalog. It reads the
+  source tree and writes below DIR only.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         ("unitdir=", None, "systemd's units [/usr/lib/systemd/system]"),
         ("generatordir=", None, "systemd's generators [/usr/lib/systemd/system-generators]"),
         ("presetdir=", None, "systemd's presets [/usr/lib/systemd/system-preset]"),
+        ("catalogdir=", None, "the journal's message catalogs [/usr/lib/systemd/catalog]"),
         ("libexecdir=", None, f"helpers of the units [{LIBEXECDIR}]"),
         ("bindir=", None, "the command [/usr/bin]"),
         ("mandir=", None, "manual pages [/usr/share/man]"),
@@ -67,6 +68,7 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         self.unitdir = "/usr/lib/systemd/system"
         self.generatordir = "/usr/lib/systemd/system-generators"
         self.presetdir = "/usr/lib/systemd/system-preset"
+        self.catalogdir = "/usr/lib/systemd/catalog"
         self.libexecdir = LIBEXECDIR
         self.bindir = "/usr/bin"
         self.mandir = "/usr/share/man"
@@ -92,6 +94,8 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         self.install_scripts("bin", self.bindir)
         for page in sorted((SOURCE / "packaging" / "man").glob("*.[1-8]")):
             self.put(page, f"{self.mandir}/man{page.suffix[1:]}/{page.name}", page.read_bytes())
+        for catalog in sorted((SOURCE / "packaging" / "catalog").glob("*.catalog")):
+            self.put(catalog, f"{self.catalogdir}/{catalog.name}", catalog.read_bytes())
         for example in sorted((SOURCE / "packaging" / "examples").glob("*.conf")):
             self.put(example, f"{self.docdir}/examples/{example.name}", example.read_bytes())
         self.make_directory(self.below_root(f"{self.confdir}/conf.d"))

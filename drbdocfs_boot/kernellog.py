@@ -5,15 +5,35 @@ Pure: lines in, a word out.  Messages of DRBD 8.4 and 9 (drbd_receiver.c, drbd_t
 
 SPLIT_BRAIN = "split-brain"
 AUTHENTICATION = "authentication"
-ADDRESS = "address"
+ADDRESS = "address"  # its own address was not on this host when it connected
+CONFIGURATION = "configuration"  # the nodes' settings do not fit together
+UNRELATED = "unrelated"  # the disks have no data generation in common
+TOO_SMALL = "too-small"  # one disk is too small for the other's data
+BY_HAND = "by-hand"
 
-# Part of a message -> what it says.  A new attempt to connect forgets what went before.
+# Part of a message -> what it says.  A new attempt to connect forgets what went before, and so does a new resource.
 _WORDS = (
+    ("Starting worker thread", ""),
     ("StandAlone -> Unconnected", ""),
     ("Split-Brain detected but unresolved", SPLIT_BRAIN),
     ("Authentication of peer failed", AUTHENTICATION),
     ("bind before listen failed", ADDRESS),
+    ("Unrelated data, aborting", UNRELATED),
+    ("size is too small", TOO_SMALL),
+    ("incompatible ", CONFIGURATION),
 )
+# Both drivers go through Disconnecting in all cases.  DRBD 9 says in brackets who wanted it, newer than 9.1; else it
+# was told to when it left without one of these causes and not out of a handshake or an error, which have more causes
+# than are named here (such as "I shall become SyncTarget, but I am primary!").
+_LEAVES = "-> Disconnecting"
+_BY_HAND = ("[disconnect]", "[down]", "[del-peer]")
+_NOT_BY_HAND = frozenset(
+    (
+        "Unconnected", "WFReportParams", "Connecting", "Timeout", "BrokenPipe", "NetworkFailure", "ProtocolError",
+        "TearDown",
+    )
+)  # fmt: skip
+_GAVE_UP = "Discarding network configuration"  # 8.4, after an attempt to connect that it will not make again
 
 
 def why_stand_alone(lines: "list[str]", resource: str, minors: "list[str]") -> str:
@@ -25,9 +45,22 @@ def why_stand_alone(lines: "list[str]", resource: str, minors: "list[str]") -> s
     beginnings = [f"drbd {resource}:", f"drbd {resource} ", f"drbd {resource}/"]
     beginnings += [f"block drbd{minor}:" for minor in minors]
     reason = ""
+    gave_up = False
     for line in lines:
-        if line.startswith(tuple(beginnings)):
-            for words, meaning in _WORDS:
-                if words in line:
-                    reason = meaning
+        if not line.startswith(tuple(beginnings)):
+            continue
+        for words, meaning in _WORDS:
+            if words in line:
+                reason = meaning
+                gave_up = gave_up and bool(meaning)
+        gave_up = gave_up or _GAVE_UP in line
+        if _LEAVES in line and not reason and not gave_up and _told_to(line):
+            reason = BY_HAND
     return reason
+
+
+def _told_to(line: str) -> bool:
+    before, _, after = line.partition(_LEAVES)
+    if "[" in after:
+        return any(tag in after for tag in _BY_HAND)
+    return before.rpartition("(")[2].strip() not in _NOT_BY_HAND

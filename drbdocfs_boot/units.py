@@ -19,6 +19,10 @@ DROP_IN = "50-drbdocfs.conf"
 MOUNT_LIMIT = "3min"
 # What the wait's unit allows beyond boot_timeout, at which the helper ends by itself: a moment for its last words.
 WAIT_MARGIN = 30_000_000
+# What may pass before the wait begins: the network (2 min of networkd's wait-online), loop and attach.
+DEVICE_MARGIN = 600_000_000
+# One process for all stacks, wanted where there is one.
+FOLLOW = "drbdocfs-follow.service"
 
 
 def tree(
@@ -36,6 +40,8 @@ def tree(
         files.update(own)
         files["drbdocfs.target.wants/drbdocfs@" + stack.name + ".target"] = LINK + unit_directory + "drbdocfs@.target"
         clusters.setdefault(stack.cluster, []).append(stack)
+    if clusters:
+        files["drbdocfs.target.wants/" + FOLLOW] = LINK + unit_directory + FOLLOW
     for cluster, stacks in clusters.items():
         files[f"drbdocfs-o2cb@{cluster}.service.d/{DROP_IN}"] = _o2cb(stacks)
     files.update(broken(problems, unit_directory))
@@ -72,19 +78,32 @@ def _layers(stack: Stack, line: "Line | None") -> "dict[str, str]":
     layers = [f"drbdocfs-loop@{name}.service"] if stack.loop_device else []
     layers += [f"drbdocfs-{layer}@{name}.service" for layer in ("attach", "wait", "promote")]
     layers += [f"drbdocfs-o2cb@{stack.cluster}.service", mount]
+    holders = f"drbdocfs-holders@{name}.service"
+    policy = {"PEER_TIMEOUT": str(stack.peer_timeout), "WHEN_ALONE": stack.when_alone}
     files = {
         # The mount requires what is below it; but systemd does not follow that from a mount which is there already,
         # made by hand, and its layers would be left alone at the stop.
         f"drbdocfs@{name}.target.d/{DROP_IN}": head
         + "".join(f"Requires={layer}\n" for layer in layers)
-        + f"After={mount}\n",
+        # Started by itself, without drbdocfs.target, a stack is followed all the same.
+        # (Before=: else systemd orders the target after what it wants, which is after drbdocfs.target.)
+        + f"Wants={holders} {FOLLOW}\nAfter={mount}\nBefore={FOLLOW}\n",
         f"drbdocfs-wait@{name}.service.d/{DROP_IN}": head
-        + _environment(RESOURCE=stack.resource, BOOT_TIMEOUT=str(stack.boot_timeout))
+        + _environment(RESOURCE=stack.resource, DEVICE=stack.device, BOOT_TIMEOUT=str(stack.boot_timeout), **policy)
         + f"TimeoutStartSec={stack.boot_timeout + WAIT_MARGIN}us\n",
         f"drbdocfs-promote@{name}.service.d/{DROP_IN}": head
         # Whoever mounts the device by another unit, or by hand, is ordered after the promotion, too.
         + "".join(f"Wants={unit}\nBefore={unit}\n" for unit in _blockdev(stack))
-        + _environment(RESOURCE=stack.resource, DEVICE=stack.device, MOUNTPOINT=stack.mountpoint),
+        + _environment(RESOURCE=stack.resource, DEVICE=stack.device, MOUNTPOINT=stack.mountpoint, **policy),
+        # It stops after the services and sessions that use the mount (they stop before remote-fs.target) and before
+        # the unmount.
+        f"{holders}.d/{DROP_IN}": head
+        + f"Requires={mount}\nAfter={mount}\nBefore=remote-fs.target\n"
+        + _environment(DEVICE=stack.device, MOUNTPOINT=stack.mountpoint, STOP_HOLDERS=stack.stop_holders),
+        # The mount has a start job of its device with it, which systemd would give up after 90 s, and the mount with
+        # it, while attach or wait are still within their limits.
+        f"{escape.path(stack.device)}.device.d/{DROP_IN}": head
+        + f"JobRunningTimeoutSec={stack.boot_timeout + DEVICE_MARGIN}us\n",
         f"{mount}.d/{DROP_IN}": head
         + "Documentation=man:drbdocfs.target(7)\n"
         + f"PartOf=drbdocfs@{name}.target drbdocfs.target\n"

@@ -6,7 +6,7 @@ import time
 
 from drbdocfs_boot.helpers import address
 from drbdocfs_boot.helpers.base import Layer
-from drbdocfs_boot.tools import drbd, mounts, system
+from drbdocfs_boot.tools import drbd, holders, mounts, records, system, wake
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.verdict import DISK_GONE, EX_CONFIG, EX_UNAVAILABLE, NOT_CONFIGURED
 
@@ -20,38 +20,57 @@ def start(layer: Layer) -> None:
     resource, device = layer.setting("RESOURCE"), layer.setting("DEVICE")
     loop = os.environ.get("DRBDOCFS_LOOP_DEVICE", "")
     drbd.require_module()
-    _device_is_ours(resource, device)
-    disks = drbd.configured(resource, "sh-ll-dev")
+    described = drbd.describe(resource)
+    _device_is_ours(resource, device, [node for node, _ in described.volumes])
+    disks = [disk for _, disk in described.volumes]
     if loop and loop not in disks:
         raise Failure(
             EX_CONFIG,
             f"DRBD resource {resource} lies on {', '.join(disks)}, but the stack has loop_device = {loop}",
             "make 'disk' in /etc/drbd.d/ and loop_device in /etc/drbdocfs/ the same",
         )
+    began = time.monotonic()
     for disk in disks:
         _await_disk(layer, disk)
-    own = drbd.local_address(resource)
-    if own and not address.wait(layer, own, ADDRESS_LIMIT):
-        # Go on: the disk is attached, and the wait says why there is no connection.
-        layer.say(f"the address {own} has not come in {ADDRESS_LIMIT:.0f} s")
-    layer.remember(RESOURCE=resource, DEVICE=device)
-    result = drbd.adjust(resource)
+    own = described.address
+    there = not own or address.wait(layer, own, ADDRESS_LIMIT)
+    peer, peer_address = described.peers[0] if described.peers else ("", "")
+    layer.remember(
+        RESOURCE=resource,
+        DEVICE=device,
+        ADDRESS=own,
+        PEER=peer,
+        PEER_ADDRESS=peer_address,
+        WAITED=f"{time.monotonic() - began:.3f}",
+    )
+    wake.send(wake.FOLLOW)
+    what = "adjust" if there else "attach"
+    if there:
+        result = drbd.adjust(resource)
+    else:
+        # The disk is attached all the same; the wait, and later the follow service, connect when the address comes.
+        layer.say(f"the address {own} has not come in {ADDRESS_LIMIT:.0f} s: attaching without connecting")
+        result = drbd.attach_only(resource, drbd.state(resource))
     verdict = drbd.verdict(drbd.state(resource), resource)
     # adjust may report an error for a part that does not matter here; the kernel's state decides.
     if verdict.kind in (NOT_CONFIGURED, DISK_GONE):
         raise Failure(
-            EX_UNAVAILABLE,
-            f"{verdict.reason} after 'drbdadm adjust {resource}' (exit {result.code}): {result.said or 'no message'}",
+            verdict.status,
+            f"{verdict.reason} after 'drbdadm {what} {resource}' (exit {result.code}): {result.said or 'no message'}",
             verdict.advice,
         )
     if result.code != 0:
-        layer.say(f"'drbdadm adjust {resource}' exited with {result.code}: {result.said}")
+        layer.say(f"'drbdadm {what} {resource}' exited with {result.code}: {result.said}")
     layer.say(f"{resource} attached")
 
 
 def stop(layer: Layer) -> None:
     """Take the resource down.  Succeeds when it is down already, or DRBD is not there at all."""
     resource, device = layer.recorded("RESOURCE", "DEVICE")
+    # First of all nobody may bring up again what is being stopped.
+    for kind in ("waiting", "proceed", "alone"):
+        records.remove(layer.instance, kind)
+    wake.send(wake.FOLLOW)
     if not drbd.loaded() or not drbd.state(resource).configured:
         layer.forget()
         layer.say(f"{resource} is down already")
@@ -60,26 +79,33 @@ def stop(layer: Layer) -> None:
     while True:
         held = mounts.of_device(device)
         if held:
+            users = holders.brief(holders.of_mount(device, besides=False))
             raise Failure(
-                EX_UNAVAILABLE, f"{device} is mounted on {held[0].target}, so {resource} stays up", "unmount it first"
+                EX_UNAVAILABLE,
+                f"{device} is mounted on {held[0].target}, so {resource} stays up"
+                + (f"; in use by {users}" if users else ""),
+                f"'umount {held[0].target}' first",
             )
         result = drbd.down(resource)
         if not drbd.state(resource).configured:
             break
         if time.monotonic() >= deadline:
+            users = holders.brief(holders.of_device(device))
             raise Failure(
                 EX_UNAVAILABLE,
-                f"'drbdsetup down {resource}' failed for {DOWN_LIMIT:.0f} s (exit {result.code}): {result.said}",
-                f"'fuser -v {device}' names who holds the device",
+                f"'drbdsetup down {resource}' failed for {DOWN_LIMIT:.0f} s (exit {result.code}): {result.said}"
+                + (f"; {device} is in use by {users}" if users else ""),
+                f"end what uses it, then 'drbdsetup down {resource}'"
+                if users
+                else f"no process has {device} open: the kernel itself holds it, see 'journalctl -k'",
             )
         time.sleep(0.5)
     layer.forget()
     layer.say(f"{resource} down")
 
 
-def _device_is_ours(resource: str, device: str) -> None:
+def _device_is_ours(resource: str, device: str, nodes: "list[str]") -> None:
     """Raises Failure (78) unless ``device`` is a device of the resource: mounting another one's would be a disaster."""
-    nodes = drbd.configured(resource, "sh-dev")
     if device in nodes:
         return
     for node in nodes:

@@ -4,14 +4,13 @@ import os
 import sys
 
 from drbdocfs_boot import mistake
-from drbdocfs_boot.tools import system
+from drbdocfs_boot.tools import records
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.notify import status
 from drbdocfs_boot.verdict import EX_CONFIG
 
 EX_USAGE = 2
 EX_SOFTWARE = 70
-RECORDS = "/run/drbdocfs"
 
 
 class Layer:
@@ -25,7 +24,6 @@ class Layer:
     def __init__(self, kind: str, instance: str) -> None:
         self.kind = kind
         self.instance = instance
-        self.record = f"{RECORDS}/{instance}.{kind}"
 
     def setting(self, key: str) -> str:
         """A setting from the environment; raises Failure (78) when the generator gave none."""
@@ -45,27 +43,16 @@ class Layer:
 
     def remember(self, **values: str) -> None:
         """Record what is about to be started, so that it can be stopped whatever happens to the configuration."""
-        name = system.path(self.record)
-        os.makedirs(os.path.dirname(name), 0o755, exist_ok=True)
-        text = "".join(f"{key}={value}\n" for key, value in values.items())
-        with open(name + ".new", "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-        os.rename(name + ".new", name)  # whole or not at all
+        records.write(self.instance, self.kind, **values)
 
     def recorded(self, *keys: str) -> "list[str]":
         """The recorded values; for a layer without a record (started by an older version) the settings."""
-        known: "dict[str, str]" = {}
-        for line in (system.read(self.record) or "").split("\n"):
-            key, _, value = line.partition("=")
-            known[key] = value
+        known = records.read(self.instance, self.kind) or {}
         return [known.get(key) or self.setting(key) for key in keys]
 
     def forget(self) -> None:
         """Remove the record, after a stop."""
-        try:
-            os.unlink(system.path(self.record))
-        except FileNotFoundError:
-            pass
+        records.remove(self.instance, self.kind)
 
     def say(self, text: str) -> None:
         """A line for the journal, and the unit's status."""
@@ -84,7 +71,8 @@ def main(layer_module: object, kind: str) -> int:
         print(f"{kind}: '{instance!r}' is no instance name", file=sys.stderr)
         return EX_USAGE
     try:
-        getattr(layer_module, action)(Layer(kind, instance))
+        # A status of success other than 0 tells more (the unit names it in SuccessExitStatus=).
+        code: "int | None" = getattr(layer_module, action)(Layer(kind, instance))
     except Failure as failure:
         status(failure.message)
         # <3>: priority "error" for the journal, see sd-daemon(3).
@@ -101,4 +89,4 @@ def main(layer_module: object, kind: str) -> int:
         status(text)
         print(f"<3>{instance}: {kind} {action}: {text}", file=sys.stderr)
         return EX_SOFTWARE
-    return 0
+    return code or 0

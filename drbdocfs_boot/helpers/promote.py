@@ -2,10 +2,21 @@
 
 import time
 
+from drbdocfs_boot.helpers import address
 from drbdocfs_boot.helpers.base import Layer
-from drbdocfs_boot.tools import drbd, mounts
+from drbdocfs_boot.kernellog import ADDRESS
+from drbdocfs_boot.tools import drbd, holders, mounts, records, wake
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.verdict import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, READY
+from drbdocfs_boot.verdict import (
+    EX_CONFIG,
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
+    SPLIT_BRAIN,
+    STAND_ALONE,
+    Verdict,
+    judge,
+    may_promote,
+)
 
 PROMOTE_LIMIT = 20.0  # seconds for "the state is changing just now", e.g. both nodes promote at once
 DEMOTE_LIMIT = 20.0  # seconds that udev or blkid may hold the device open
@@ -21,6 +32,8 @@ def start(layer: Layer) -> None:
     drbd.require_module()
     _place_is_free(device, mountpoint)
     layer.remember(RESOURCE=resource, DEVICE=device, MOUNTPOINT=mountpoint)
+    alone = records.read(layer.instance, "alone") is not None
+    own = (records.read(layer.instance, "attach") or {}).get("ADDRESS", "")
     deadline = time.monotonic() + PROMOTE_LIMIT
     while True:
         state = drbd.state(resource)
@@ -29,9 +42,12 @@ def start(layer: Layer) -> None:
             return
         # Between the wait's end and now the peer may have gone: look again, the wait's answer may be old.
         verdict = drbd.verdict(state, resource)
+        if verdict.kind == STAND_ALONE and alone and not address.present(own):
+            verdict = judge(state, resource, ADDRESS)  # as the wait has it: the kernel log need not say so
         if verdict.final:
+            _again(layer, verdict)
             raise Failure(verdict.status, f"not promoted: {verdict.reason}", verdict.advice)
-        if verdict.kind == READY:
+        if may_promote(verdict, state, alone):
             result = drbd.primary(resource)
             if result.code == 0:
                 continue
@@ -43,12 +59,35 @@ def start(layer: Layer) -> None:
         else:
             reason = verdict.reason
         if time.monotonic() >= deadline:
+            _again(layer, verdict)
             raise Failure(
                 EX_TEMPFAIL,
                 f"{resource} could not be promoted in {PROMOTE_LIMIT:.0f} s: {reason}",
                 f"'systemctl start drbdocfs@{layer.instance}.target' tries again",
             )
         time.sleep(0.3)
+
+
+def _again(layer: Layer, verdict: Verdict) -> None:
+    """The wait's answer does not hold any more (the peer went in between): the follow service waits on."""
+    if verdict.go:
+        return  # DRBD itself refused: that is no matter of waiting
+    if verdict.kind == SPLIT_BRAIN:
+        records.mark_split_brain(layer.instance)
+    records.write(
+        layer.instance,
+        "waiting",
+        RESOURCE=layer.setting("RESOURCE"),
+        DEVICE=layer.setting("DEVICE"),
+        BEGAN=f"{time.monotonic():.3f}",
+        WHEN_ALONE=layer.setting("WHEN_ALONE"),
+        PEER_TIMEOUT=layer.setting("PEER_TIMEOUT"),
+        STATE="late",
+        KIND=verdict.kind,
+        REASON=verdict.reason,
+        PID="0",
+    )
+    wake.send(wake.FOLLOW)
 
 
 def stop(layer: Layer) -> None:
@@ -62,10 +101,12 @@ def stop(layer: Layer) -> None:
             break
         held = mounts.of_device(device)
         if held and time.monotonic() - began >= UNMOUNT_LIMIT:
+            users = holders.brief(holders.of_mount(device, besides=False))
             raise Failure(
                 EX_UNAVAILABLE,
-                f"{device} is still mounted on {', '.join(m.target for m in held)}, so {resource} stays Primary",
-                f"'fuser -vm {held[0].target}' names who uses it",
+                f"{device} is still mounted on {', '.join(m.target for m in held)}, so {resource} stays Primary"
+                + (f"; in use by {users}" if users else ""),
+                f"end what uses it, then 'umount {held[0].target}' and 'drbdadm secondary {resource}'",
             )
         if held:
             # Units order the unmount before us.  A stack whose configuration broke or went while it was mounted has
@@ -83,10 +124,14 @@ def stop(layer: Layer) -> None:
         if result.code == 0:
             break
         if time.monotonic() - began >= DEMOTE_LIMIT:
+            users = holders.brief(holders.of_device(device))
             raise Failure(
                 EX_UNAVAILABLE,
-                f"{resource} could not be demoted in {DEMOTE_LIMIT:.0f} s (exit {result.code}): {result.said}",
-                f"'fuser -v {device}' names who holds the device",
+                f"{resource} could not be demoted in {DEMOTE_LIMIT:.0f} s (exit {result.code}): {result.said}"
+                + (f"; {device} is in use by {users}" if users else ""),
+                f"end what uses it, then 'drbdadm secondary {resource}'"
+                if users
+                else f"no process has {device} open: the kernel itself holds it, see 'journalctl -k'",
             )
         time.sleep(0.3)
     layer.forget()

@@ -1,18 +1,40 @@
 """The wait before promotion: until the peer is connected, replication is Established and both disks are UpToDate.
 
-Event-driven on ``drbdsetup events2``.  It ends well only with that; it ends badly at once where no waiting helps
-(split brain, StandAlone, disk gone, not configured), and with the reason when the stack's boot_timeout is over.
+Event-driven on ``drbdsetup events2``.  It ends well with that, or when the stack's policy (or the administrator, by
+``drbdocfs proceed``) allows to go on alone; it ends badly at once where no waiting helps, and with the reason when
+the stack's boot_timeout is over.  What it knows then stands in the record STACK.waiting, with which the follow
+service goes on waiting outside the boot.
 """
 
+import os
 import time
 
 from drbdocfs_boot.events import State
+from drbdocfs_boot.helpers import address
 from drbdocfs_boot.helpers.base import Layer
-from drbdocfs_boot.tools import drbd
+from drbdocfs_boot.kernellog import ADDRESS
+from drbdocfs_boot.metadata import Proof
+from drbdocfs_boot.tools import console, drbd, netlink, records, wake
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.notify import status
 from drbdocfs_boot.tools.run import Process
-from drbdocfs_boot.verdict import EX_TEMPFAIL, EX_UNAVAILABLE, RESYNCING, STAND_ALONE, STARTING, Verdict, judge
+from drbdocfs_boot.verdict import (
+    ALONE,
+    ALONE_REFUSED,
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
+    NO_ADDRESS,
+    RESYNCING,
+    SPLIT_BRAIN,
+    STAND_ALONE,
+    STARTING,
+    WAITING,
+    Policy,
+    Verdict,
+    clock,
+    judge,
+    peers_present,
+)
 
 # A connection is StandAlone for a moment while 'drbdadm adjust' or an administrator connects it again.
 SETTLE = 1.5
@@ -21,37 +43,42 @@ DUMP_LIMIT = 20.0  # seconds for the first dump; a drbdsetup that hangs must not
 # would otherwise cost the whole boot_timeout, and nobody would know why.
 LOOK_EVERY = 15.0
 SHOW_EVERY = 2.0  # seconds between looks at a resync's progress and the clock, for the status line only
+STALLED = 60.0  # seconds without progress, after which a resync is said to stall
 
 
-def start(layer: Layer) -> None:
-    """Wait; returns when ready, raises Failure with the verdict's status or 75 at the limit."""
-    resource = layer.setting("RESOURCE")
-    limit = layer.seconds("BOOT_TIMEOUT")
-    drbd.require_module()
-    began = time.monotonic()
-    told = ""
-    while True:
-        process = drbd.events_process(resource)
-        try:
-            verdict = _follow(layer, process, resource, began, limit, told)
-        finally:
-            process.end()
-        if verdict is not None:
-            break
-        told = "again"  # events were lost, or the tool ended: a new dump by a new process
-        if time.monotonic() - began >= limit:
-            verdict = Verdict(STARTING, f"drbdsetup events2 {resource} keeps ending")
-            break
-        time.sleep(0.5)
-    if verdict.status == 0:
-        layer.say(f"{resource}: {verdict.reason}")
-        return
+def start(layer: Layer) -> int:
+    """Wait; returns the verdict's status when the stack may go on, raises Failure with it when not."""
+    wait = Wait(layer)
+    try:
+        verdict = wait.run()
+    except (Failure, OSError) as error:
+        wait.late(STARTING, str(error))
+        raise
+    finally:
+        wait.close()
+    if verdict.go:
+        wait.done(verdict)
+        layer.say(f"{wait.resource}: {verdict.reason}")
+        return verdict.status
+    wait.late(verdict.kind, verdict.reason)
+    if verdict.kind == SPLIT_BRAIN:
+        records.mark_split_brain(layer.instance)
     if verdict.final:
-        raise Failure(verdict.status, verdict.reason, verdict.advice)
-    raise Failure(
-        EX_TEMPFAIL,
-        f"{resource} was not ready after {_clock(limit)} (boot_timeout): {verdict.reason}",
-        f"when the peer is back or the resync has ended: 'systemctl start drbdocfs@{layer.instance}.target'",
+        records.remove(layer.instance, "proceed")  # given on another footing; what comes after it needs a new one
+    failure = _failure(wait, verdict)
+    console.say(f"drbdocfs: {layer.instance}: {failure.message}")
+    console.say(f"drbdocfs: {layer.instance}: what to do: {failure.advice}")
+    raise failure
+
+
+def _failure(wait: "Wait", verdict: Verdict) -> Failure:
+    advice = verdict.advice.replace("STACK", wait.layer.instance)
+    if verdict.final:
+        return Failure(verdict.status, verdict.reason, advice)
+    return Failure(
+        verdict.status,
+        f"{wait.resource} was not ready after {clock(wait.boot_timeout)} (boot_timeout): {verdict.reason}",
+        "it goes on waiting in the background (drbdocfs-follow.service) and comes up by itself; " + advice,
     )
 
 
@@ -59,88 +86,259 @@ def stop(layer: Layer) -> None:
     """Nothing is held by a wait that has ended."""
 
 
-def _follow(layer: Layer, process: Process, resource: str, began: float, limit: float, told: str) -> "Verdict | None":
-    """Follow one events2 process; a final verdict, the last one at the limit, or None when a new dump is needed."""
-    state = State()
-    rest = b""
-    errors = b""
-    opened = time.monotonic()
-    settled = 0.0
-    looked = opened
-    verdict = judge(state, resource)
-    while True:
-        now = time.monotonic()
-        if verdict.status == 0 or (verdict.final and verdict.kind != STAND_ALONE):
-            return verdict
-        if verdict.kind == STAND_ALONE:
-            settled = settled or now
-            if now - settled >= SETTLE:
-                return drbd.verdict(state, resource)
+class Wait:
+    """One wait of one stack."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self.resource = layer.setting("RESOURCE")
+        self.device = layer.setting("DEVICE")
+        self.boot_timeout = layer.seconds("BOOT_TIMEOUT")
+        self.peer_timeout = layer.seconds("PEER_TIMEOUT")
+        self.when_alone = layer.setting("WHEN_ALONE")
+        drbd.require_module()
+        self.started = time.monotonic()
+        attached = records.read(layer.instance, "attach") or {}
+        self.address = attached.get("ADDRESS", "")
+        self.peer = attached.get("PEER", "")
+        if self.peer and attached.get("PEER_ADDRESS"):
+            self.peer += " at " + attached["PEER_ADDRESS"]
+        earlier = records.read(layer.instance, "waiting")
+        self.limit = self.boot_timeout
+        # Since when the peer is missing: a wait that is started again goes on counting.
+        self.missing_since = self.started
+        if earlier is not None:
+            self.missing_since = min(self.started, _number(earlier.get("BEGAN", ""), self.started))
         else:
-            settled = 0.0
-        left = began + limit - now
-        if left <= 0:
-            return verdict
-        if not state.complete and now - opened >= DUMP_LIMIT:
-            raise Failure(
-                EX_TEMPFAIL,
-                f"'drbdsetup events2 {resource}' has said nothing for {DUMP_LIMIT:.0f} s",
-                "see the kernel log: journalctl -k",
-            )
-        if state.complete and now - looked >= LOOK_EVERY:
-            looked = now
-            if _differs(resource, verdict):
-                return None
-        told = _show(layer, state, verdict, told, now - began, limit)
-        pause = SETTLE if verdict.kind == STAND_ALONE else SHOW_EVERY
-        for fd, data in process.read(min(left, pause)):
-            if fd == process.out_fd:
-                rest += data
+            # What the attach waited for counts: nothing of ours holds back a boot longer than boot_timeout.
+            self.limit = max(1.0, self.limit - _number(attached.get("WAITED", ""), 0.0))
+        records.remove(layer.instance, "alone")
+        self._record("boot", WAITING, "")
+        self.proof: "Proof | None" = None
+        self.here = False  # the peer, at the last look
+        self.why = ""
+        self.told = ""
+        self.moved = (self.started, -1.0)  # when a resync last got on, and where it stood
+        self.addresses: "netlink.Addresses | None" = None
+        self.socket = wake.listen(wake.of_wait(layer.instance))
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.socket.close()
+        if self.addresses is not None:
+            self.addresses.close()
+
+    def _record(self, state: str, kind: str, reason: str) -> None:
+        records.write(
+            self.layer.instance,
+            "waiting",
+            RESOURCE=self.resource,
+            DEVICE=self.device,
+            BEGAN=f"{self.missing_since:.3f}",
+            WHEN_ALONE=self.when_alone,
+            PEER_TIMEOUT=self.layer.setting("PEER_TIMEOUT"),
+            STATE=state,
+            KIND=kind,
+            REASON=reason,
+            PID=str(os.getpid()),
+        )
+
+    def late(self, kind: str, reason: str) -> None:
+        """Hand over to the follow service."""
+        self._record("late", kind, reason)
+        wake.send(wake.FOLLOW)
+
+    def done(self, verdict: Verdict) -> None:
+        """The waiting is over, and well."""
+        instance = self.layer.instance
+        if verdict.kind == ALONE:
+            records.write(instance, "alone", WHY=verdict.reason, TIME=str(int(time.time())))
+            self._tell_alone(verdict)
+        else:
+            records.clear_split_brain(instance)
+        records.remove(instance, "proceed")
+        records.remove(instance, "waiting")
+        wake.send(wake.FOLLOW)
+
+    def _tell_alone(self, verdict: Verdict) -> None:
+        # Imported here: most boots have their peer, and each import shows in them.
+        from drbdocfs_boot.messages import Message
+        from drbdocfs_boot.tools import journal
+
+        message = Message(
+            "alone",
+            stack=self.layer.instance,
+            resource=self.resource,
+            peer=self.peer.partition(" at ")[0] or "the peer",
+            reason=verdict.reason,
+        )
+        journal.send({**message.journal(), "SYSLOG_IDENTIFIER": "drbdocfs"})
+
+    def run(self) -> Verdict:
+        """The verdict with which the wait ends: one to go on with, a final one, or the last one at the limit."""
+        while True:
+            process = drbd.events_process(self.resource)
+            try:
+                verdict = self._follow(process)
+            finally:
+                process.end()
+            if verdict is not None:
+                return verdict
+            # Events were lost, or the tool ended: a new dump by a new process.
+            if time.monotonic() - self.started >= self.limit:
+                return Verdict(STARTING, f"drbdsetup events2 {self.resource} keeps ending")
+            time.sleep(0.2)
+
+    def judge(self, state: State, now: float) -> Verdict:
+        """The verdict now; DRBD's metadata is only asked when it decides."""
+        here = peers_present(state)
+        if here or self.here:  # the first look after it has gone counts, too: the last one may be seconds old
+            self.missing_since = now
+            self.proof = None
+        self.here = here
+        instance = self.layer.instance
+        if here:
+            records.remove(instance, "proceed")  # told to go on without a peer that was not there
+        policy = Policy(
+            self.when_alone,
+            self.peer_timeout,
+            records.read(instance, "proceed") is not None,
+            records.split_brain(instance),
+        )
+        if state.stand_alone or not state.connections:
+            why = self.why
+        else:
+            why = self.why = ""
+
+        def ask() -> Verdict:
+            return judge(
+                state, self.resource, why, policy=policy, metadata=self.proof, elapsed=now - self.missing_since,
+                peer=self.peer, progress=drbd.progress(state),
+            )  # fmt: skip
+
+        verdict = ask()
+        if verdict.kind == ALONE_REFUSED and policy.when_alone == "newest" and not policy.unresolved:
+            if self.proof is None:
+                self.proof = drbd.proof(state, self.device)
+            verdict = ask()
+        return verdict
+
+    def _follow(self, process: Process) -> "Verdict | None":
+        """Follow one events2 process; None when a new dump is needed."""
+        state = State()
+        rest = errors = b""
+        opened = looked = time.monotonic()
+        settled = 0.0
+        while True:
+            now = time.monotonic()
+            verdict = self.judge(state, now)
+            if verdict.go or (verdict.final and verdict.kind != STAND_ALONE):
+                return verdict
+            if verdict.kind == STAND_ALONE:
+                settled = settled or now
+                if now - settled >= SETTLE:
+                    self.why = drbd.why_stand_alone(state, self.resource)
+                    if not self.why and self.address and not address.present(self.address):
+                        self.why = ADDRESS  # attached without connecting, so the kernel has nothing to say on it
+                    if self.why != ADDRESS:
+                        return self.judge(state, now)
+                    continue
             else:
-                errors = (errors + data)[-2000:]
-        *lines, rest = rest.split(b"\n")
-        for line in lines:
-            state.feed(line.decode("utf-8", "replace"))
-        if state.lost:
-            return None
-        verdict = judge(state, resource)
-        if not process.fds and not (verdict.final or verdict.status == 0):
-            code = process.wait(1.0)
-            if code == drbd.NO_MODULE:
-                drbd.require_module()
-            if not state.complete:
-                said = errors.decode("utf-8", "replace").strip()
-                raise Failure(EX_UNAVAILABLE, f"drbdsetup events2 {resource} ended with {code}: {said}")
-            return None
+                settled = 0.0
+            if verdict.kind == NO_ADDRESS and self._connected_again():
+                self.why = ""
+                return None
+            left = self.started + self.limit - now
+            if left <= 0:
+                return verdict
+            if not state.complete and now - opened >= DUMP_LIMIT:
+                raise Failure(
+                    EX_TEMPFAIL,
+                    f"'drbdsetup events2 {self.resource}' has said nothing for {DUMP_LIMIT:.0f} s",
+                    "see the kernel log: journalctl -k",
+                )
+            if state.complete and now - looked >= LOOK_EVERY:
+                looked = now
+                if self._differs(verdict):
+                    return None
+            self._show(verdict, now)
+            pause = SETTLE if verdict.kind == STAND_ALONE else SHOW_EVERY
+            decides = self.missing_since + self.peer_timeout - now
+            if decides > 0:
+                pause = min(pause, decides)
+            others = [self.socket.fileno()]
+            if self.addresses is not None:
+                others.append(self.addresses.fileno())
+            for fd, data in process.read(min(left, pause), tuple(others)):
+                if fd == process.out_fd:
+                    rest += data
+                elif fd == process.err_fd:
+                    errors = (errors + data)[-2000:]
+                elif fd == self.socket.fileno():
+                    self.socket.drain()
+                elif self.addresses is not None:
+                    self.addresses.drain()
+            *lines, rest = rest.split(b"\n")
+            for line in lines:
+                state.feed(line.decode("utf-8", "replace"))
+            if state.lost:
+                return None
+            if not process.fds:
+                verdict = self.judge(state, time.monotonic())
+                if verdict.go or verdict.final:
+                    continue
+                code = process.wait(1.0)
+                if code == drbd.NO_MODULE:
+                    drbd.require_module()
+                if not state.complete:
+                    said = errors.decode("utf-8", "replace").strip()
+                    raise Failure(EX_UNAVAILABLE, f"drbdsetup events2 {self.resource} ended with {code}: {said}")
+                return None
+
+    def _connected_again(self) -> bool:
+        """StandAlone for want of an address: connect once it is there.  True when that was done."""
+        if self.addresses is None:
+            self.addresses = netlink.Addresses()  # before the look, so that none slips through between
+        if not self.address or not address.present(self.address):
+            return False
+        self.layer.say(f"the address {self.address} is there: connecting {self.resource} again")
+        result = drbd.adjust(self.resource)
+        if result.code != 0:
+            self.layer.say(f"'drbdadm adjust {self.resource}' exited with {result.code}: {result.said}")
+            time.sleep(1.0)
+        return True
+
+    def _differs(self, verdict: Verdict) -> bool:
+        """True when a dump of its own leads to another verdict, or to news of a resync; a dump that cannot be had
+        proves nothing."""
+        try:
+            found = self.judge(drbd.state(self.resource), time.monotonic())
+        except Failure:
+            return False
+        return found.kind != verdict.kind or (found.kind == RESYNCING and found.reason != verdict.reason)
+
+    def _show(self, verdict: Verdict, now: float) -> None:
+        """Status line every time, a journal line when the reason changed."""
+        text = verdict.reason
+        if verdict.kind == RESYNCING:
+            where = -1.0 if verdict.percent is None else verdict.percent
+            if where != self.moved[1]:
+                self.moved = (now, where)
+            elif now - self.moved[0] >= STALLED:
+                text += f", no progress for {clock(now - self.moved[0])}"
+        else:
+            self.moved = (now, -1.0)
+        status(f"{text}, {clock(now - self.started)} of {clock(self.limit)}")
+        what = text.partition(" %")[0].rstrip("0123456789") if verdict.kind == RESYNCING else verdict.reason
+        if " no progress " in text:
+            what += " stalls"
+        if verdict.kind != STARTING and what != self.told:
+            self.told = what
+            print(f"{self.layer.instance}: {text}", flush=True)
 
 
-def _differs(resource: str, verdict: Verdict) -> bool:
-    """True when a dump of its own leads to another verdict; a dump that cannot be had proves nothing."""
+def _number(text: str, otherwise: float) -> float:
     try:
-        return drbd.verdict(drbd.state(resource), resource).kind != verdict.kind
-    except Failure:
-        return False
-
-
-def _show(layer: Layer, state: State, verdict: Verdict, told: str, spent: float, limit: float) -> str:
-    """Status line every time, a journal line when the reason changed; returns what was told."""
-    text = verdict.reason
-    if verdict.kind == RESYNCING and verdict.percent is None:
-        for device in state.devices.values():
-            progress = drbd.resync_84(device.get("minor", ""))
-            if progress:
-                text += f" {progress[0]:.0f} %" + (f", {progress[1]} left" if progress[1] else "")
-    status(f"{text}, {_clock(spent)} of {_clock(limit)}")
-    what = verdict.reason.partition(" %")[0].rstrip("0123456789") if verdict.kind == RESYNCING else verdict.reason
-    if verdict.kind != STARTING and what != told:
-        print(f"{layer.instance}: {verdict.reason}", flush=True)
-        return what
-    return told
-
-
-def _clock(seconds: float) -> str:
-    """M:SS, or H:MM:SS from an hour on."""
-    whole = int(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-    return f"{whole // 60}:{whole % 60:02d}"
+        return float(text)
+    except ValueError:
+        return otherwise

@@ -3,12 +3,16 @@
 What must work at stop uses drbdsetup alone: a configuration broken meanwhile may not keep a machine from stopping.
 """
 
-from drbdocfs_boot import kernellog
+import os
+
+from drbdocfs_boot import drbddump, kernellog, metadata
+from drbdocfs_boot.drbddump import Description
 from drbdocfs_boot.events import State, read
-from drbdocfs_boot.tools import kmsg, system
+from drbdocfs_boot.metadata import Proof
+from drbdocfs_boot.tools import kmsg, mounts, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Process, Result, run
-from drbdocfs_boot.verdict import EX_CONFIG, EX_UNAVAILABLE, STAND_ALONE, Verdict, judge
+from drbdocfs_boot.verdict import EX_CONFIG, EX_UNAVAILABLE, STAND_ALONE, Verdict, judge, no_module
 
 # drbdadm and drbdsetup exit codes (drbd-utils, drbdsetup.h / shared_main): 10 also for an unknown resource,
 # 11 a state change failed, 17 no access to good data, 20 no module.
@@ -25,16 +29,13 @@ def loaded() -> bool:
 def require_module() -> None:
     """Raises Failure (69) when the module is not loaded."""
     if not loaded():
-        raise Failure(
-            EX_UNAVAILABLE,
-            "the kernel module drbd is not loaded and could not be",
-            "try 'modprobe drbd'; Debian's linux-image-cloud-* kernels do not have it, linux-image-* do",
-        )
+        verdict = no_module()
+        raise Failure(verdict.status, verdict.reason, verdict.advice)
 
 
-def events_process(resource: str) -> Process:
-    """``drbdsetup events2`` that follows the resource until it is ended."""
-    return Process(["drbdsetup", "events2", "--timestamps", "--statistics", resource])
+def events_process(resource: str = "") -> Process:
+    """``drbdsetup events2`` that follows the resource, or all of them, until it is ended."""
+    return Process(["drbdsetup", "events2", "--timestamps", "--statistics", *([resource] if resource else [])])
 
 
 def state(resource: str) -> State:
@@ -48,40 +49,83 @@ def state(resource: str) -> State:
     return current
 
 
+def why_stand_alone(current: State, resource: str) -> str:
+    """What the kernel log says of the connection of ``resource``, see kernellog."""
+    minors = [device["minor"] for device in current.devices.values() if "minor" in device]
+    return kernellog.why_stand_alone(kmsg.messages(), resource, minors)
+
+
 def verdict(current: State, resource: str) -> Verdict:
-    """The verdict now; a StandAlone connection is looked up in the kernel log."""
+    """The verdict now, without a policy; a StandAlone connection is looked up in the kernel log."""
     found = judge(current, resource)
     if found.kind == STAND_ALONE:
-        minors = [device["minor"] for device in current.devices.values() if "minor" in device]
-        found = judge(current, resource, kernellog.why_stand_alone(kmsg.messages(), resource, minors))
+        found = judge(current, resource, why_stand_alone(current, resource))
     return found
 
 
-def configured(resource: str, question: str) -> "list[str]":
-    """Answers of ``drbdadm sh-dev`` or ``sh-ll-dev``: one line per volume, as the configuration has it for this host.
+def proof(current: State, device: str) -> Proof:
+    """What the metadata of the volume at ``device`` proves.  No configuration is needed; never raises Failure."""
+    minor = (mounts.device_number(device) or "").rpartition(":")[2]
+    volumes = sorted(v for v, d in current.devices.items() if d.get("minor") == minor) or sorted(current.devices)
+    # 8.4 has one peer and names a device by its minor; 9 has a slot for each peer.
+    if _is_84():
+        questions = [["drbdsetup", "get-gi", current.devices[v].get("minor", "?")] for v in volumes]
+    else:
+        questions = [
+            ["drbdsetup", "get-gi", current.name, peer, volume]
+            for peer in sorted(current.connections)
+            for volume in volumes
+        ]
+    slots = []
+    for argv in questions:
+        try:
+            result = run(argv)
+        except Failure as failure:
+            return Proof(False, f"DRBD's metadata could not be read: {failure.message}")
+        found = metadata.parse(result.out)
+        if result.code != 0 or not found:
+            return Proof(False, f"DRBD's metadata could not be read ('{' '.join(argv)}': {result.said})")
+        slots += found
+    return metadata.proof(slots)
+
+
+def describe(resource: str) -> Description:
+    """The resource as the configuration has it for this host.
 
     Raises Failure (78) with drbdadm's words when the configuration has no such resource for this host.
     """
-    result = run(["drbdadm", question, resource])
-    if result.code != 0:
+    result = run(["drbdadm", "dump", resource])
+    host = os.environ.get("__DRBD_NODE__") or os.uname().nodename
+    found = drbddump.parse(result.out, host) if result.code == 0 else None
+    if found is None:
+        said = result.said if result.code != 0 else f"it has no section 'on {host}'"
         raise Failure(
             EX_CONFIG,
-            f"DRBD resource {resource} is not configured for this host: {result.said}",
+            f"DRBD resource {resource} is not configured for this host: {said}",
             "see /etc/drbd.d/ and the 'on HOST' sections: HOST must be the output of 'uname -n'",
         )
-    return [line.strip() for line in result.out.splitlines() if line.strip()]
-
-
-def local_address(resource: str) -> str:
-    """The address of this host in the resource; "" where drbdadm does not tell one (several paths on 9)."""
-    result = run(["drbdadm", "sh-ip", resource])
-    words = result.out.split()
-    return words[0] if result.code == 0 and len(words) == 1 else ""
+    return found
 
 
 def adjust(resource: str) -> Result:
     """Make the kernel's state that of the configuration: attach, connect.  Can be run again, unlike ``up``."""
     return run(["drbdadm", "adjust", resource], 60)
+
+
+def attach_only(resource: str, current: State) -> Result:
+    """Attach the disk without connecting, for a host whose address has not come.
+
+    ``adjust`` and ``up`` refuse then as a whole ("IP not found on this host"); these three do not look at addresses.
+    """
+    steps = [] if current.configured else ["new-resource", "new-minor"]
+    if not current.devices or any(d.get("disk") == "Diskless" for d in current.devices.values()):
+        steps.append("attach")
+    result = Result(0, "", "")
+    for step in steps:
+        result = run(["drbdadm", step, resource], 60)
+        if result.code != 0:
+            break
+    return result
 
 
 def primary(resource: str) -> Result:
@@ -95,7 +139,7 @@ def secondary(current: State) -> Result:
     8.4 wants a minor where 9 wants the resource's name; either driver rejects the other's form (exit 20).
     """
     which = current.name
-    if (system.read("/sys/module/drbd/version") or "").startswith("8."):
+    if _is_84():
         which = next((d["minor"] for d in current.devices.values() if "minor" in d), which)
     return run(["drbdsetup", "secondary", which], 30)
 
@@ -105,14 +149,30 @@ def down(resource: str) -> Result:
     return run(["drbdsetup", "down", resource], 60)
 
 
-def resync_84(minor: str) -> "tuple[float, str] | None":
-    """(percent, time left "H:MM:SS" or "") of a running resync from /proc/drbd; None when none runs.
+def _is_84() -> bool:
+    return (system.read("/sys/module/drbd/version") or "").startswith("8.")
+
+
+def progress(current: State) -> "dict[str, tuple[float, float | None]]":
+    """Volume -> (percent, seconds left or None) of the resyncs that run, where events2 does not keep them current."""
+    if not _is_84():
+        return {}
+    found = {}
+    for volume, device in current.devices.items():
+        one = resync_84(device.get("minor", ""))
+        if one is not None:
+            found[volume] = one
+    return found
+
+
+def resync_84(minor: str) -> "tuple[float, float | None] | None":
+    """(percent, seconds left or None) of a running resync from /proc/drbd; None when none runs.
 
     8.4 sends no events while a resync goes on, and /proc/drbd costs no process.  DRBD 9 has no such lines there.
     """
     ours = False
     percent = None
-    left = ""
+    left: "float | None" = None
     for line in (system.read("/proc/drbd") or "").splitlines():
         head = line.strip().partition(":")
         if head[0].isdigit():
@@ -123,5 +183,9 @@ def resync_84(minor: str) -> "tuple[float, str] | None":
             except ValueError:
                 return None
         elif ours and "finish:" in line:
-            left = line.partition("finish:")[2].split()[0]
+            try:
+                hours, minutes, seconds = line.partition("finish:")[2].split()[0].split(":")
+                left = float(int(hours) * 3600 + int(minutes) * 60 + int(seconds))
+            except (ValueError, IndexError):
+                left = None  # 8.4 has no estimate before the first seconds
     return None if percent is None else (percent, left)

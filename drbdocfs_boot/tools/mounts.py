@@ -7,18 +7,24 @@ from drbdocfs_boot.tools.run import Result, run
 
 
 class Mount:
-    """``device`` "MAJOR:MINOR", ``source`` as mountinfo shows it, ``target`` the mount point, ``type`` the kind."""
+    """``device`` "MAJOR:MINOR", ``source`` as mountinfo shows it, ``target`` the mount point, ``type`` the kind.
 
-    __slots__ = ("device", "source", "target", "type")
+    ``number`` and ``parent``: the mount's own id and that of the mount it lies on; ``root``: which directory of the
+    file system is mounted; ``groups``: its optional fields, such as "shared:1" (mount_namespaces(7)).
+    """
 
-    def __init__(self, device: str, source: str, target: str, type: str) -> None:
-        self.device = device
-        self.source = source
-        self.target = target
+    __slots__ = ("device", "groups", "number", "parent", "root", "source", "target", "type")
+
+    def __init__(self, fields: "list[str]", type: str, source: str) -> None:
+        self.number, self.parent, self.device = fields[:3]
+        self.root = unescape(fields[3])
+        self.target = unescape(fields[4])
+        self.groups = fields[6:]
         self.type = type
+        self.source = source
 
 
-def _unescape(field: str) -> str:
+def unescape(field: str) -> str:
     """Octal escapes of mountinfo: blank, tab, newline, backslash and #."""
     if "\\" not in field:
         return field
@@ -26,14 +32,14 @@ def _unescape(field: str) -> str:
     return parts[0] + "".join(chr(int(part[:3], 8)) + part[3:] if part[:3].isdigit() else part for part in parts[1:])
 
 
-def table() -> "list[Mount]":
-    """All mounts that this process sees, in the order in which they were made."""
+def table(process: str = "self") -> "list[Mount]":
+    """All mounts that a process sees, this one if not told otherwise, in the order in which they were made."""
     mounts = []
-    for line in (system.read("/proc/self/mountinfo") or "").splitlines():
+    for line in (system.read(f"/proc/{process}/mountinfo") or "").split("\n"):
         head, _, tail = line.partition(" - ")
         fields, rest = head.split(" "), tail.split(" ")
         if len(fields) >= 5 and len(rest) >= 2:
-            mounts.append(Mount(fields[2], _unescape(rest[1]), _unescape(fields[4]), rest[0]))
+            mounts.append(Mount(fields, rest[0], unescape(rest[1])))
     return mounts
 
 
@@ -48,8 +54,13 @@ def device_number(node: str) -> "str | None":
 
 def of_device(node: str) -> "list[Mount]":
     """Mounts of a block device, by its number or, where a file system hides that, by its name."""
+    return on_device(table(), node)
+
+
+def on_device(mounts: "list[Mount]", node: str) -> "list[Mount]":
+    """Those of the mounts that are of this device."""
     number = device_number(node)
-    return [m for m in table() if m.source == node or (number not in (None, "0:0") and m.device == number)]
+    return [m for m in mounts if m.source == node or (number not in (None, "0:0") and m.device == number)]
 
 
 def unmount(target: str) -> Result:

@@ -92,15 +92,20 @@ class Process:
             for fd in (null, out_write, err_write):
                 os.close(fd)
 
-    def read(self, timeout: float) -> "list[tuple[int, bytes]]":
-        """What arrived within ``timeout`` seconds, as (fd, data); an fd at its end is closed and forgotten."""
-        if not self.fds:
+    def read(self, timeout: "float | None", others: "tuple[int, ...]" = ()) -> "list[tuple[int, bytes]]":
+        """What arrived within ``timeout`` seconds (None: whenever it does), as (fd, data); an fd at its end is
+        closed and forgotten.  Of ``others``, descriptors of the caller's, those that can be read come with b""."""
+        if not self.fds and not others:
             return []
         poll = select.poll()
-        for fd in self.fds:
+        for fd in (*self.fds, *others):
             poll.register(fd, select.POLLIN)
         arrived = []
-        for fd, _ in poll.poll(max(0, int(timeout * 1000))):
+        # Rounded up: waking a moment too early would only mean to go to sleep again.
+        for fd, _ in poll.poll(None if timeout is None else max(0, int(timeout * 1000 + 0.999))):
+            if fd in others:
+                arrived.append((fd, b""))
+                continue
             data = os.read(fd, 65536)
             if data:
                 arrived.append((fd, data))

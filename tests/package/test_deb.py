@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests.package.scratch import TOP, Scratch
 
-LIBEXEC = ("attach", "broken", "loop", "o2cb", "promote", "wait")
-LAYERS = ("attach", "broken", "loop", "o2cb", "promote", "wait")
+LIBEXEC = ("attach", "broken", "follow", "holders", "loop", "o2cb", "promote", "wait")
+LAYERS = ("attach", "broken", "holders", "loop", "o2cb", "promote", "wait")
 
 
 def _files(root: Path) -> dict[str, Path]:
@@ -31,6 +31,8 @@ def test_what_belongs_in_it_is_in_it(unpacked: Path) -> None:
         "/usr/lib/systemd/system-preset/90-drbdocfs-boot.preset",
         "/usr/lib/systemd/system/drbdocfs.target",
         "/usr/lib/systemd/system/drbdocfs@.target",
+        "/usr/lib/systemd/system/drbdocfs-follow.service",
+        "/usr/lib/systemd/catalog/drbdocfs-boot.catalog",
         *(f"/usr/lib/systemd/system/drbdocfs-{layer}@.service" for layer in LAYERS),
         *(f"/usr/libexec/drbdocfs-boot/{name}" for name in LIBEXEC),
         "/usr/share/drbdocfs-boot/drbdocfs_boot/__init__.py",
@@ -118,18 +120,19 @@ def test_dependencies(deb: Path) -> None:
     depends = field("Depends")
     for package in ("python3", "python3-configobj", "python3-pystemd", "drbd-utils", "ocfs2-tools", "kmod", "systemd"):
         assert package in depends
-    assert field("Recommends") == ["python3-dbus-fast"]
+    assert field("Recommends") == ["openssh-client", "python3-dbus-fast", "python3-rich"]
     assert field("Architecture") == ["all"]
 
 
-def test_maintainer_scripts_start_and_stop_nothing(control: Path) -> None:
+def test_maintainer_scripts_start_nothing_and_touch_no_stack(control: Path) -> None:
     scripts = [path for path in control.iterdir() if path.name in ("preinst", "postinst", "prerm", "postrm")]
     assert {path.name for path in scripts} >= {"postinst", "prerm", "postrm"}
     for path in scripts:
         for line in path.read_text(encoding="utf-8").splitlines():
             if line.lstrip().startswith("#"):
                 continue
-            assert "deb-systemd-invoke" not in line, path.name
+            if "deb-systemd-invoke" in line:
+                assert re.search(r"deb-systemd-invoke (stop|try-restart) drbdocfs-follow\.service ", line), line
             assert "invoke-rc.d" not in line, path.name
             if "systemctl" in line:
                 assert re.search(r"systemctl (--system daemon-reload|list-units) ?", line), line
@@ -140,6 +143,7 @@ def test_install_upgrade_remove_purge(scratch: Scratch, deb: Path) -> None:
     """Dependencies are not in every build machine, hence --force-depends; all else is as on a user's machine."""
     output = scratch.run(
         f"""
+        rm -f /usr/sbin/policy-rc.d  # a container's, which forbids all services
         dpkg --install --force-depends /scratch/{deb.name}
         test "$(readlink /etc/systemd/system/multi-user.target.wants/drbdocfs.target)" != ""
         ls /usr/share/drbdocfs-boot/drbdocfs_boot/__pycache__/generator.*.pyc
@@ -174,7 +178,10 @@ def test_install_upgrade_remove_purge(scratch: Scratch, deb: Path) -> None:
         assert "--system daemon-reload" in calls, step
         # deb-systemd-helper enables by the preset.
         harmless = re.compile(r"(--system daemon-reload|list-units .*|(--\S+ )*preset drbdocfs\.target)$")
-        assert [call for call in calls if not harmless.match(call)] == [], step
+        follow = {"install": [], "upgrade": ["try-restart"], "remove": ["stop"]}[step]
+        assert [call for call in calls if not harmless.match(call)] == [
+            f"{words} drbdocfs-follow.service" for words in follow
+        ], step
     assert scratch.systemctl() == []
 
 

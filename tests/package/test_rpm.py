@@ -65,6 +65,11 @@ def test_install_and_erase(scratch: Scratch, rpm: Path) -> None:
         rpm,
     )
     install = (scratch.shared / "install.log").read_text(encoding="utf-8").splitlines()
-    assert install == ["--no-reload preset drbdocfs.target", "daemon-reload"]
+    # Not running, so try-restart does nothing.
+    assert install == ["--no-reload preset drbdocfs.target", "daemon-reload", "try-restart drbdocfs-follow.service"]
     erase = [call for call in scratch.systemctl() if "list-units" not in call]
-    assert erase == ["--no-reload disable drbdocfs.target", "daemon-reload"]
+    assert erase == [
+        "--no-reload disable drbdocfs.target",
+        "stop drbdocfs-follow.service",
+        "daemon-reload",
+    ]

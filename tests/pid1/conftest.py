@@ -20,6 +20,7 @@ from tests.pid1.container import Machine, Session, base_root, machine
 OURS = ("*drbdocfs*", "mnt-*")
 TOP = Path(__file__).resolve().parents[2]
 
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Add to a failed test's report what its machine has said."""

@@ -10,8 +10,16 @@ Delays come from the plan's seed and the call alone, so that a boot can be repea
     seed 17                                     any number
     delay 0.05                                  longest random delay of a call, in seconds
     rule drbdadm adjust r0: code=1 times=1      this call exits with 1 the first time; hang=1: never ends; say=ITS_WORDS
-    peer r0: connect=0.1 sync=0.2 outcome=ready seconds after the attach, and what comes of it: ready, never, standalone
-                                                or split-brain; resync=50 leaves the resync at 50 % for ever
+    peer r0: connect=0.1 sync=0.2 outcome=ready seconds after the attach, and what comes of it: ready, never,
+                                                standalone, split-brain or secret; resync=50 leaves the resync at 50 %
+                                                for ever, way=source makes it go to the peer; disk=Outdated is the local
+                                                disk without a peer
+    metadata r0: bitmap=1C6A8C27D81A6CC7        bitmap UUID of DRBD's metadata: what the peer has not got; outdated=1
+    address 192.0.2.1                           which the network brings; a resource whose address is not there goes
+                                                StandAlone, until an adjust when it is
+    kernel-log yes                              /dev/kmsg is a file from which DRBD's messages can be read
+
+The plan may change at any time: a peer that is to come at a moment of the test's choice is `never` first.
 
 Run without site-packages and with few imports: a boot calls it some thirty times.
 """
@@ -28,6 +36,29 @@ PLACE = "/var/lib/standin"  # kept over a reboot
 LOG = PLACE + "/log"
 STATE = "/run/standin"  # lost at a reboot, as the kernel's state is
 CONFIGFS = "/sys/kernel/config/cluster"
+KERNEL_LOG = STATE + "/kmsg"
+
+DUMP = """\
+# resource {0} on {1}: not ignored, not stacked
+# defined at /etc/drbd.d/{0}.res:1
+resource {0} {{
+    on {1} {{
+        device           {device} minor {device[9]};
+        disk             {disk};
+        meta-disk        internal;
+        address          ipv4 {address}:7789;
+    }}
+    on server2 {{
+        device           {device} minor {device[9]};
+        disk             {disk};
+        meta-disk        internal;
+        address          ipv4 127.0.0.2:7789;
+    }}
+    net {{
+        allow-two-primaries yes;
+        after-sb-0pri    discard-zero-changes;
+    }}
+}}"""
 
 Settings = dict[str, str]
 performed: list[str] = []
@@ -176,11 +207,23 @@ def remember(resource: str, **values: str) -> None:
 
 
 def configured(resource: str) -> Settings:
-    """`device` and `disk` of a resource in /etc/drbd.d."""
+    """`device`, `disk` and `address` of a resource in /etc/drbd.d."""
     words = read(f"/etc/drbd.d/{resource}.res").replace(";", " ").split()
     if words[:2] != ["resource", resource]:
         raise Refusal(10, f"'{resource}' not defined in your config (for this host).")
-    return {key: words[words.index(key) + 1] for key in ("device", "disk")}
+    found = {key: words[words.index(key) + 1] for key in ("device", "disk")}
+    found["address"] = words[words.index("address") + 1] if "address" in words else "127.0.0.1"
+    return found
+
+
+def minor(device: str) -> str:
+    """The number of a device node, which 8.4's tools want instead of the resource's name."""
+    return str(os.minor(os.stat(device).st_rdev))
+
+
+def owner(name: str) -> str:
+    """The resource of this name or minor; the name itself for what the kernel does not know."""
+    return next((found for found in resources() if name in (found, minor(kernel(found)["device"]))), name)
 
 
 def module() -> None:
@@ -190,23 +233,23 @@ def module() -> None:
 
 
 def drbdadm(arguments: list[str]) -> None:
-    """`sh-dev`, `sh-ll-dev`, `sh-ip`, `adjust`, `primary`."""
+    """`dump`, `adjust`, `primary`."""
     action, resource = arguments
     perform("drbdadm", action, resource)
-    if action == "sh-dev":
-        print(configured(resource)["device"])
-    elif action == "sh-ll-dev":
-        print(configured(resource)["disk"])
-    elif action == "sh-ip":
-        print("127.0.0.1")
+    if action == "dump":
+        print(DUMP.format(resource, os.uname().nodename, **configured(resource)))
     elif action == "adjust":
         module()
         found = configured(resource)
         if not read(f"/sys/block/{os.path.basename(found['disk'])}/loop/backing_file"):
             raise Refusal(1, f"open({found['disk']}) failed: No such device or address")
-        if not kernel(resource):
-            remember(resource, since=str(time.monotonic()), role="Secondary", **found)
+        state = kernel(resource)
+        if not state:
+            remember(resource, since=str(time.monotonic()), role="Secondary", bind="", dropped="", **found)
             announce(found["device"])
+        elif state["bind"] == "failed":
+            kernel_says(f"drbd {resource}: conn( StandAlone -> Unconnected )")
+            remember(resource, since=str(time.monotonic()), bind="")
     elif action == "primary":
         module()
         if view(resource)[2] != "UpToDate":
@@ -214,6 +257,27 @@ def drbdadm(arguments: list[str]) -> None:
         remember(resource, role="Primary")
     else:
         raise Refusal(1, f"stand-in: no drbdadm {action}")
+
+
+def here(address: str) -> bool:
+    """Is it an address of this machine?"""
+    import _socket  # `socket` is slow
+
+    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
+        sock.bind((address, 0))
+    except OSError:
+        return False
+    finally:
+        sock.close()
+    return True
+
+
+def kernel_says(words: str) -> None:
+    """A message in the kernel log, where the plan has one that can be read."""
+    if os.path.exists(KERNEL_LOG):
+        with open(KERNEL_LOG, "a", encoding="ascii") as file:
+            file.write(f"6,{time.monotonic_ns()},{time.monotonic_ns() // 1000},-;{words}\n")
 
 
 def announce(device: str) -> None:
@@ -252,27 +316,46 @@ def view(resource: str) -> tuple[str, str, str, str]:
     age = time.monotonic() - float(state["since"])
     connect, sync = float(peer.get("connect", "0")), float(peer.get("sync", "0"))
     outcome = peer.get("outcome", "ready")
+    if state["bind"] != "failed" and state["address"] != "127.0.0.1" and not here(state["address"]):
+        kernel_says(f"drbd {resource}: bind before listen failed, err = -99")
+        kernel_says(f"drbd {resource}: conn( Disconnecting -> StandAlone )")
+        remember(resource, bind="failed")
+        state["bind"] = "failed"
+    if state["bind"] == "failed":
+        return "StandAlone", "Off", peer.get("disk", "UpToDate"), "DUnknown"
     if age < connect or outcome == "never":
-        return "Connecting", "Off", "UpToDate", "DUnknown"
-    if outcome in ("standalone", "split-brain"):
+        return "Connecting", "Off", peer.get("disk", "UpToDate"), "DUnknown"
+    if outcome in DROPPED:
+        if state["dropped"] != outcome:
+            kernel_says(f"drbd {resource}: {DROPPED[outcome]}")
+            remember(resource, dropped=outcome)
         return "StandAlone", "Off", "UpToDate", "DUnknown"
     if age < connect + sync or "resync" in peer:
+        if peer.get("way") == "source":
+            return "Connected", "SyncSource", "UpToDate", "Inconsistent"
         return "Connected", "SyncTarget", "Inconsistent", "UpToDate"
     return "Connected", "Established", "UpToDate", "UpToDate"
 
 
 def drbdsetup(arguments: list[str]) -> None:
-    """`events2`, `secondary`, `down`."""
-    action, resource = arguments[0], arguments[-1]
-    how = action if "--now" in arguments or action != "events2" else "follow"
-    perform("drbdsetup", how, resource)
-    module()
+    """`events2`, `get-gi`, `secondary`, `down`."""
+    action, name = arguments[0], arguments[-1]
     if action == "events2":
-        events(resource, follow="--now" not in arguments)
+        resource = "" if name.startswith("-") else name  # none: all of them
+        follow = "--now" not in arguments
+        perform("drbdsetup", "follow" if follow else action, resource or "all")
+        module()
+        events(resource, follow, "--timestamps" in arguments)
+        return
+    resource = owner(name)
+    perform("drbdsetup", action, resource)
+    module()
+    state = kernel(resource)
+    if not state:
+        raise Refusal(10, f"{name}: Unknown resource")
+    if action == "get-gi":
+        metadata(resource)
     elif action in ("secondary", "down"):
-        state = kernel(resource)
-        if not state:
-            raise Refusal(10, f"{resource}: Unknown resource")
         if mounted(state["device"]):
             raise Refusal(11, f"{resource}: State change failed: (-12) Device is held open by someone")
         if action == "secondary":
@@ -285,55 +368,134 @@ def drbdsetup(arguments: list[str]) -> None:
         raise Refusal(1, f"stand-in: no drbdsetup {action}")
 
 
-def events(resource: str, follow: bool) -> None:
-    """The dump as DRBD 8.4 has it, then the changes."""
-    peer = f"name:{resource} peer-node-id:0"
-    volume = f"name:{resource} volume:0 minor:0"
-    before = None
-    if kernel(resource):
-        connection, replication, disk, peer_disk = before = view(resource)
+def metadata(resource: str) -> None:
+    """Data generation UUIDs and flags, as DRBD 8.4 prints them."""
+    known = settings(plan("metadata", resource))
+    connection, _, disk, _ = view(resource)
+    consistent, uptodate = int(disk != "Inconsistent"), int(disk == "UpToDate" and "outdated" not in known)
+    flags = f"{consistent}:{uptodate}:{int(kernel(resource)['role'] == 'Primary')}:{int(connection == 'Connected')}"
+    print(
+        "\n       +--<  Current data generation UUID  >-"
+        "\n       |               +--<  Bitmap's base data generation UUID  >-"
+        "\n       V               V                 V         V\n"
+        f"D5E2B0B3002A6608:{known.get('bitmap', '0000000000000000')}:3970017E70B72451:396F017E70B72451:{flags}:0:0:0\n"
+        f"\nflags: {kernel(resource)['role']}, {connection}, {disk}\nmeta-data: need apply-al"
+    )
+
+
+# Outcomes that end with StandAlone, and what the kernel then says.
+DROPPED = {
+    "standalone": "conn( WFReportParams -> StandAlone )",
+    "split-brain": "Split-Brain detected but unresolved, dropping connection!",
+    "secret": "Authentication of peer failed",
+}
+DEVICE_COUNTERS = (
+    "size:163796 read:0 written:0 al-writes:0 bm-writes:0 upper-pending:0 lower-pending:0 al-suspended:no blocked:no"
+)
+
+
+class Watched:
+    """What an events2 has said of one resource, with DRBD 8.4's words."""
+
+    def __init__(self, name: str) -> None:
+        self.name = f"name:{name}"
+        self.resource = name
+        self.peer = f"name:{name} peer-node-id:0"
+        self.volume = f"name:{name} volume:0 minor:{minor(kernel(name)['device'])}"
+        self.before = view(name)
+
+    def dump(self, verb: str) -> list[str]:
+        """All of it: `exists` in a dump, `create` when it comes later."""
+        connection, replication, disk, peer_disk = self.before
         alone = connection == "StandAlone"
         name = "" if alone else " conn-name:peer"
-        print(f"exists resource name:{resource} role:{kernel(resource)['role']} suspended:no")
-        print(f"exists connection {peer}{name} connection:{connection} role:{role(connection)}")
-        print(f"exists device {volume} disk:{disk}")
+        lines = [
+            f"{verb} resource {self.name} role:{kernel(self.resource)['role']} suspended:no write-ordering:flush",
+            f"{verb} connection {self.peer}{name} connection:{connection} role:{role(connection)} congested:no",
+            f"{verb} device {self.volume} disk:{disk} {DEVICE_COUNTERS}",
+        ]
         if not alone:
-            print(f"exists peer-device {peer} conn-name:peer volume:0 {_flow(resource, replication, peer_disk)}")
-    print("exists -", flush=True)
+            lines.append(f"{verb} peer-device {self.peer} conn-name:peer volume:0 {self.flow(replication, peer_disk)}")
+        return lines
+
+    def news(self) -> list[str]:
+        """What has changed since."""
+        now = view(self.resource)
+        if now == self.before:
+            return []
+        was = self.before[0]
+        connection, replication, disk, peer_disk = self.before = now
+        both = f"{self.peer} conn-name:peer"
+        lines = []
+        if connection == "StandAlone":
+            if settings(plan("peer", self.resource)).get("outcome") == "split-brain":
+                lines += [f"call helper {both} helper:{name}" for name in ("initial-split-brain", "split-brain")]
+            return [
+                *lines,
+                f"change connection {both} connection:Disconnecting",
+                f"destroy peer-device {both} volume:0",
+                f"destroy connection {both}",
+            ]
+        if was == "StandAlone":
+            # A connection that went StandAlone was taken away; it comes back as what it was.
+            lines.append(f"create connection {both} connection:StandAlone role:Unknown congested:no")
+            lines.append(f"create peer-device {both} volume:0 {self.flow('Off', 'DUnknown')}")
+        if (was, connection) == ("Connected", "Connecting"):
+            lines.append(f"change connection {both} connection:NetworkFailure role:Unknown")
+        return [
+            *lines,
+            f"change connection {both} connection:{connection} role:{role(connection)}",
+            f"change device {self.volume} disk:{disk}",
+            f"change peer-device {both} volume:0 {self.flow(replication, peer_disk)}",
+        ]
+
+    def end(self) -> list[str]:
+        """It was taken down."""
+        lines = [f"destroy device {self.volume}", f"destroy resource {self.name}"]
+        if self.before[0] != "StandAlone":
+            both = f"{self.peer} conn-name:peer"
+            lines[:0] = [f"destroy peer-device {both} volume:0", f"destroy connection {both}"]
+        return lines
+
+    def flow(self, replication: str, peer_disk: str) -> str:
+        """Keys of a peer-device."""
+        done = settings(plan("peer", self.resource)).get("resync", "50.00") if replication.startswith("Sync") else ""
+        text = f"replication:{replication} peer-disk:{peer_disk} resync-suspended:no received:0 sent:0"
+        return text + f" out-of-sync:{81898 if done else 0} pending:0 unacked:0" + (f" done:{done}" if done else "")
+
+
+def events(resource: str, follow: bool, timestamps: bool) -> None:
+    """The dump as DRBD 8.4 has it, then the changes; of one resource, or of all."""
+
+    def say(lines: list[str]) -> None:
+        head = time.strftime("%Y-%m-%dT%H:%M:%S.000000+00:00 ", time.gmtime()) if timestamps else ""
+        if lines:
+            print("".join(f"{head}{line}\n" for line in lines), end="", flush=True)
+
+    def there() -> list[str]:
+        return [name for name in resources() if resource in ("", name)]
+
+    watched = {name: Watched(name) for name in there()}
+    say([line for one in watched.values() for line in one.dump("exists")] + ["exists -"])
     while follow:
         time.sleep(0.01)
-        if not kernel(resource):
-            if before is not None:
-                print(f"destroy resource name:{resource}", flush=True)
-            before = None
-            continue
-        now = view(resource)
-        if before is None or now == before:
-            before = now
-            continue
-        connection, replication, disk, peer_disk = before = now
-        if connection == "StandAlone":
-            if settings(plan("peer", resource)).get("outcome") == "split-brain":
-                for helper in ("initial-split-brain", "split-brain"):
-                    print(f"call helper {peer} conn-name:peer helper:{helper}")
-            print(f"change connection {peer} conn-name:peer connection:Disconnecting")
-            print(f"destroy peer-device {peer} conn-name:peer volume:0")
-            print(f"destroy connection {peer} conn-name:peer", flush=True)
-            continue
-        print(f"change connection {peer} conn-name:peer connection:{connection} role:{role(connection)}")
-        print(f"change device {volume} disk:{disk}")
-        print(f"change peer-device {peer} conn-name:peer volume:0 {_flow(resource, replication, peer_disk)}")
-        sys.stdout.flush()
+        names = there()
+        for name in sorted(set(watched) - set(names)):
+            say(watched.pop(name).end())
+        for name in names:
+            try:
+                if name in watched:
+                    say(watched[name].news())
+                else:
+                    watched[name] = Watched(name)
+                    say(watched[name].dump("create"))
+            except (Refusal, KeyError):
+                continue  # it went just now
 
 
 def role(connection: str) -> str:
     """The peer's, which is only known while it is connected."""
     return "Primary" if connection == "Connected" else "Unknown"
-
-
-def _flow(resource: str, replication: str, peer_disk: str) -> str:
-    done = settings(plan("peer", resource)).get("resync", "50.00") if replication == "SyncTarget" else ""
-    return f"replication:{replication} peer-disk:{peer_disk} resync-suspended:no" + (f" done:{done}" if done else "")
 
 
 # OCFS2 and O2CB: the state is the fake configfs itself.
@@ -407,6 +569,12 @@ def modprobe(arguments: list[str]) -> None:
     for name in (word for word in arguments if not word.startswith("-")):
         perform("modprobe", "load", name)
         write(f"/sys/module/{name}/refcnt", "0\n")
+        if name == "drbd":
+            write("/sys/module/drbd/version", "8.4.11\n")
+            if plan("kernel-log"):
+                # Not before: until now PID 1 and the generator have written to the real one, which nobody can read.
+                write(KERNEL_LOG, "")
+                run("/bin/mount", "--bind", KERNEL_LOG, "/dev/kmsg")
         if name == "configfs":
             os.makedirs("/sys/kernel/config", exist_ok=True)
         if name == "ocfs2_stack_o2cb":
@@ -417,6 +585,8 @@ def modprobe(arguments: list[str]) -> None:
 def network(arguments: list[str]) -> None:
     """Called by the units that stand for the network."""
     perform("network", arguments[0], arguments[1])
+    if arguments[0] == "up" and plan("address"):
+        run("/sbin/ip", "address", "add", plan("address") + "/32", "dev", "lo")
 
 
 TOOLS = {

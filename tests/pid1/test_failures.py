@@ -1,4 +1,8 @@
-"""Many boots with random delays and failures in the tools: every one gets to a login, and what came up goes down."""
+"""Many boots with random delays and failures in the tools: every one gets to a login, and what came up goes down.
+
+Some peers come late, when the boot is over: then the stack comes up by itself.  Some never come to a stack that may go
+on alone: then it is up all the same.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ FIRST = int(os.environ.get("DRBDOCFS_STANDIN_SEED", "1"))
 BOOT_LIMIT = 25.0
 OFF_LIMIT = 25.0
 
+NOT_READY = r"{} was not ready after 0:01 \(boot_timeout\)"
 LAYERS = ("loop", "attach", "wait", "promote", "mount")
 
 
@@ -33,6 +38,7 @@ class Fault:
     reason: str
     lines: list[str] = field(default_factory=list)
     peer: str = ""
+    comes: bool = False  # the peer, once the boot is over
 
 
 def faults(number: int) -> list[Fault]:
@@ -40,9 +46,9 @@ def faults(number: int) -> list[Fault]:
     resource, loop, device = f"r{number}", f"/dev/loop{7 + number}", f"/dev/drbd{number}"
     return [
         Fault("loop", "no free loops", [f"rule losetup attach {loop}: code=1 say=no_free_loops"]),
-        Fault("attach", "no such resource", [f"rule drbdadm sh-dev {resource}: code=10 say=no_such_resource"]),
+        Fault("attach", "no such resource", [f"rule drbdadm dump {resource}: code=10 say=no_such_resource"]),
         Fault("attach", "bad superblock", [f"rule drbdadm adjust {resource}: code=1 say=bad_superblock"]),
-        Fault("wait", rf"{resource} was not ready after 0:01 \(boot_timeout\)", peer="outcome=never"),
+        Fault("wait", NOT_READY.format(resource), peer="outcome=never"),
         Fault("wait", f"{resource} is StandAlone", peer="outcome=standalone"),
         # When DRBD has found it before the wait began to listen, only StandAlone is left to be seen.
         Fault("wait", f"both nodes changed {resource}|{resource} is StandAlone", peer="outcome=split-brain"),
@@ -63,10 +69,12 @@ def hiccups(number: int) -> list[str]:
 
 @dataclass
 class Scene:
-    """One boot, made from its seed alone."""
+    """One boot, made from its seed alone.  ``later``: the plan after the boot; ``alone``: stacks and their policy."""
 
     lines: list[str]
+    later: list[str]
     broken: dict[str, Fault]
+    alone: dict[str, str]
     cluster_fails: bool
     stop_first: bool
 
@@ -75,21 +83,32 @@ def scene(seed: int) -> Scene:
     """The boot of this seed."""
     luck = random.Random(seed)
     lines = [f"seed {seed}", f"delay {luck.choice((0.0, 0.02, 0.06)):g}"]
-    broken = {}
+    later = []
+    broken, alone = {}, {}
     for number, name in enumerate(("web", "db")):
         peer = ""
-        if luck.random() < 0.5:
+        what = luck.choices(("fault", "late", "alone", "good"), (4, 2, 2, 3))[0]
+        if what == "fault":
             broken[name] = fault = luck.choice(faults(number))
             lines += fault.lines
             peer = fault.peer
+        elif what == "late":
+            broken[name] = Fault("wait", NOT_READY.format(f"r{number}"), peer="outcome=never", comes=True)
+            peer = "outcome=never"
+        elif what == "alone":
+            alone[name] = luck.choice(("always", "newest"))
+            lines.append(f"metadata r{number}: bitmap=1C6A8C27D81A6CC7")
+            peer = "outcome=never"
         elif luck.random() < 0.5:
             lines.append(luck.choice(hiccups(number)))
-        moments = f"connect={luck.uniform(0, 0.2):.2f} sync={luck.choice((0, 0.1))}"
-        lines.append(f"peer r{number}: {moments} {peer}".rstrip())
+        moments = f"peer r{number}: connect={luck.uniform(0, 0.2):.2f} sync={luck.choice((0, 0.1))}"
+        lines.append(f"{moments} {peer}".rstrip())
+        later.append(f"{moments} {'' if what == 'late' else peer}".rstrip())
     cluster_fails = luck.random() < 0.1
     if cluster_fails:
         lines.append(f"rule {world.REGISTER}: code=1 say=no_cluster_stack")
-    return Scene(lines, broken, cluster_fails, luck.random() < 0.5)
+    later = [*(line for line in lines if not line.startswith("peer ")), *later]
+    return Scene(lines, later, broken, alone, cluster_fails, luck.random() < 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +133,10 @@ def test_boot_with_delays_and_failures(node: Machine, seed: int) -> None:
     for number, name in enumerate(("web", "db")):
         fault = played.broken.get(name)
         # The wait that is to reach its limit has the shortest that there is; the others have time enough.
-        sections.append(world.stack(name, number, boot_timeout="1s" if fault and "never" in fault.peer else "20s"))
+        changes = {"boot_timeout": "1s" if fault and "never" in fault.peer else "20s"}
+        if name in played.alone:
+            changes |= {"peer_timeout": "1s", "when_alone": played.alone[name]}
+        sections.append(world.stack(name, number, **changes))
     world.configure(node, *sections)
     world.plan(node, *played.lines)
     assert node.boot(limit=BOOT_LIMIT) < BOOT_LIMIT
@@ -138,11 +160,26 @@ def test_boot_with_delays_and_failures(node: Machine, seed: int) -> None:
             assert state[stack[layer]] == wanted, (name, layer, played.lines)
         if fault and not (bad == "mount" and played.cluster_fails):
             assert re.search(fault.reason, journal), (name, played.lines)
+        if not fault:
+            status = node.show(stack["wait"], "ExecMainStatus")
+            assert status == ["10" if name in played.alone else "0"], (name, played.lines)
     if played.cluster_fails:
         assert state[cluster] == "failed"
         assert "no cluster stack" in journal
     good = not played.broken and not played.cluster_fails
     assert node.call("systemctl", "is-system-running").stdout.strip() == ("running" if good else "degraded")
+
+    coming = [units[name] for name, fault in played.broken.items() if fault.comes]
+    world.plan(node, *played.later)
+    tops = [stack["promote" if played.cluster_fails else "target"] for stack in coming]
+    if tops:
+        node.until(lambda: set(world.states(node, tops).values()) == {"active"}, BOOT_LIMIT, f"{tops} by themselves")
+    node.settle()
+    for stack in coming:
+        reached = [stack[layer] for layer in (LAYERS[:-1] if played.cluster_fails else (*LAYERS, "target"))]
+        assert world.states(node, reached) == dict.fromkeys(reached, "active"), played.lines
+    untouched = [unit for stack in units.values() if stack not in coming for unit in stack.values()]
+    assert world.states(node, untouched) == {unit: state[unit] for unit in untouched}, played.lines
 
     if played.stop_first:
         node.systemctl("stop", "drbdocfs.target", limit=OFF_LIMIT)

@@ -42,7 +42,8 @@ def test_units_are_where_they_belong_and_nowhere_else(node: Machine) -> None:
     found = node.run("find", *places, "-path", NORMAL, "-prune", "-o", *expression, "-print").split()
     # Records of the helpers, systemd's own notes, the configuration, and what the package and its preset have left.
     known = (
-        "/run/drbdocfs", "/run/systemd/units/", "/run/systemd/propagate", "/etc/drbdocfs", "/var/lib/dpkg/",
+        "/run/drbdocfs", "/run/systemd/units/", "/run/systemd/propagate", "/etc/drbdocfs", "/var/lib/drbdocfs",
+        "/var/lib/dpkg/",
         "/var/lib/systemd/deb-systemd-helper-enabled/", "/etc/systemd/system/multi-user.target.wants/drbdocfs.target",
     )  # fmt: skip
     assert [name for name in found if not name.startswith(known)] == []

@@ -113,8 +113,9 @@ def configure(machine: Machine, *sections: str) -> None:
 
 
 def plan(machine: Machine, *lines: str) -> None:
-    """Write the stand-ins' plan."""
-    machine.write("/etc/standin.plan", "".join(line + "\n" for line in lines))
+    """Write the stand-ins' plan; whole at any time, because the stand-ins read it again and again."""
+    machine.write("/etc/standin.plan.new", "".join(line + "\n" for line in lines))
+    os.rename(machine.root / "etc/standin.plan.new", machine.root / "etc/standin.plan")
 
 
 @dataclass

@@ -241,10 +241,96 @@ def test_a_new_attempt_forgets_and_others_do_not_count() -> None:
     assert kernellog.why_stand_alone([*lines, "drbd r0: conn( StandAlone -> Unconnected ) "], "r0", ["0"]) == ""
 
 
+# What drbd_receiver.c of each driver says, and the transition that follows it.  8.4 says it of the resource or of the
+# device, 9 of the connection or of the device and the connection.
+LEAVES_84 = ("drbd r0: conn( WFReportParams -> Disconnecting ) ", "drbd r0: conn( Disconnecting -> StandAlone ) ")
+GIVES_UP_84 = (
+    "drbd r0: Discarding network configuration.",
+    "drbd r0: conn( WFConnection -> Disconnecting ) ",
+    "drbd r0: conn( Disconnecting -> StandAlone ) ",
+)
+LEAVES_9 = (
+    "drbd r0 server2: conn( Connecting -> Disconnecting )",
+    "drbd r0 server2: conn( Disconnecting -> StandAlone ) [disconnected]",
+)
+MESSAGES = [
+    *(
+        (f"{head}incompatible {setting} settings", leaves, kernellog.CONFIGURATION)
+        for setting in ("protocol", "after-sb-0pri", "after-sb-1pri", "after-sb-2pri", "discard-my-data",
+                        "allow-two-primaries", "data-integrity-alg")
+        for head, leaves in (("drbd r0: ", LEAVES_84), ("drbd r0 server2: ", LEAVES_9))
+    ),
+    ("drbd r0: incompatible DRBD dialects: I support 86-101, peer supports 110-124", GIVES_UP_84,
+     kernellog.CONFIGURATION),
+    ("drbd r0 server2: incompatible DRBD 9 dialects: I support 118-124, peer supports 110-117", LEAVES_9,
+     kernellog.CONFIGURATION),
+    ("block drbd0: Unrelated data, aborting!", LEAVES_84, kernellog.UNRELATED),
+    ("drbd r0/0 drbd0 server2: Unrelated data, aborting!", LEAVES_9, kernellog.UNRELATED),
+    ("block drbd0: The peer's disk size is too small!", LEAVES_84, kernellog.TOO_SMALL),
+    ("block drbd0: The peer's disk size is too small! (163796 < 327592 sectors)", LEAVES_84, kernellog.TOO_SMALL),
+    ("drbd r0/0 drbd0 server2: The peer's disk size is too small! (163796 < 327592 sectors)", LEAVES_9,
+     kernellog.TOO_SMALL),
+    ("drbd r0/0 drbd0 server2: The peer's device size is too small! (163796 < 327592 sectors); demote me first!",
+     LEAVES_9, kernellog.TOO_SMALL),
+    ("block drbd0: Split-Brain detected but unresolved, dropping connection!", LEAVES_84, kernellog.SPLIT_BRAIN),
+    ("drbd r0/0 drbd0 server2: Split-Brain detected but unresolved, dropping connection!", LEAVES_9,
+     kernellog.SPLIT_BRAIN),
+    ("drbd r0: Authentication of peer failed", GIVES_UP_84, kernellog.AUTHENTICATION),
+    ("drbd r0: bind before listen failed, err = -99", GIVES_UP_84, kernellog.ADDRESS),
+    # More causes than have a name: nobody did these by hand.
+    ("block drbd0: I shall become SyncTarget, but I am primary!", LEAVES_84, ""),
+    ("block drbd0: To resolve this both sides have to support at least protocol 91", LEAVES_84, ""),
+    ("drbd r0: crypto_hash_setkey() failed with -22", GIVES_UP_84, ""),
+    ("drbd r0/0 drbd0 server2: I shall become SyncTarget, but I am primary!", LEAVES_9, ""),
+    ("drbd r0 server2: meta connection shut down by peer.",
+     ("drbd r0 server2: conn( Connecting -> Disconnecting ) [receive-disconnect]",), ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "leaves", "reason"), MESSAGES)
+def test_messages_of_the_handshake(message: str, leaves: tuple[str, ...], reason: str) -> None:
+    assert kernellog.why_stand_alone([message, *leaves], "r0", ["0"]) == reason
+    other = [line.replace("r0", "r1").replace("drbd0", "drbd1") for line in (message, *leaves)]
+    assert kernellog.why_stand_alone(other, "r0", ["0"]) == ""
+    assert kernellog.why_stand_alone([message, *leaves, *other], "r0", ["0"]) == reason
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "drbd r0: peer( Secondary -> Unknown ) conn( Connected -> Disconnecting ) pdsk( UpToDate -> DUnknown ) ",
+        "drbd r0: peer( Primary -> Unknown ) conn( SyncTarget -> Disconnecting ) pdsk( UpToDate -> DUnknown ) ",
+        "drbd r0: conn( WFConnection -> Disconnecting ) ",
+        "drbd r0 server2: conn( Connected -> Disconnecting ) peer( Primary -> Unknown )",
+        "drbd r0 server2: conn( Connected -> Disconnecting ) peer( Secondary -> Unknown ) [disconnect]",
+        "drbd r0 server2: conn( Connecting -> Disconnecting ) [down]",
+    ],
+)
+def test_disconnected_by_hand(line: str) -> None:
+    assert kernellog.why_stand_alone([line], "r0", ["0"]) == kernellog.BY_HAND
+    # And connected again, for which there was no need of a reason.
+    again = "drbd r0: conn( StandAlone -> Unconnected ) "
+    assert kernellog.why_stand_alone([line, again], "r0", ["0"]) == ""
+    failed = "block drbd0: Unrelated data, aborting!"
+    assert kernellog.why_stand_alone([line, again, failed, *LEAVES_84], "r0", ["0"]) == kernellog.UNRELATED
+
+
+def test_a_disconnect_by_hand_after_an_attempt_that_failed_is_by_hand() -> None:
+    lines = ["drbd r0: Authentication of peer failed", *GIVES_UP_84, "drbd r0: conn( StandAlone -> Unconnected ) "]
+    by_hand = "drbd r0: conn( WFConnection -> Disconnecting ) "
+    assert kernellog.why_stand_alone([*lines, by_hand], "r0", ["0"]) == kernellog.BY_HAND
+
+
+def test_what_the_peer_does_by_hand_is_no_standalone_here() -> None:
+    lines = ["drbd r0: peer( Secondary -> Unknown ) conn( Connected -> TearDown ) pdsk( UpToDate -> DUnknown ) ",
+             "drbd r0: conn( TearDown -> Unconnected ) "]  # fmt: skip
+    assert kernellog.why_stand_alone(lines, "r0", ["0"]) == ""
+
+
 def test_a_split_brain_from_before_the_dump_is_named_all_the_same() -> None:
     # The dump that a wait gets which began after DRBD had found it: StandAlone and nothing more.
     state = read("\n".join(lines("drbd-8.4", "10-resolve.server1")[:5]))
-    assert (judge(state, "r0").kind, judge(state, "r0").status) == (STAND_ALONE, 69)
+    assert (judge(state, "r0").kind, judge(state, "r0").status) == (STAND_ALONE, 76)
     verdict = judge(state, "r0", kernellog.SPLIT_BRAIN)
     assert (verdict.kind, verdict.status) == (SPLIT_BRAIN, 65)
     assert "the authentication failed" in judge(state, "r0", kernellog.AUTHENTICATION).reason

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from drbdocfs_boot.helpers import address, attach, promote, wait
 from drbdocfs_boot.helpers.base import Layer
+from drbdocfs_boot.tools import netlink, records, wake
 from drbdocfs_boot.tools.failure import Failure
 
 from .conftest import Box
@@ -28,9 +33,19 @@ READY = (
 ALONE = READY.replace("connection:Connected role:Secondary", "connection:Connecting role:Unknown").replace(
     "replication:Established peer-disk:UpToDate", "replication:Off peer-disk:DUnknown"
 )
+STAND_ALONE = ALONE.replace("connection:Connecting", "connection:StandAlone")
+DUMP = """resource r0 {{
+    on server1 {{ device {device} minor 0; disk {disk}; meta-disk internal; address {address}:7789; }}
+    on server2 {{ device /dev/drbd0 minor 0; disk /dev/loop7; meta-disk internal; address ipv4 10.0.0.2:7789; }}
+    net {{ shared-secret "}} on server1 {{ address ipv4 9.9.9.9:9; }}"; }}
+}}
+"""
+PROVED = "D5E2B0B3002A6608:1C6A8C27D81A6CC7:3970017E70B72451:396F017E70B72451:1:1:0:0:0:0:0\n"
+UNPROVED = "1C6A8C27D81A6CC6:0000000000000000:3970017E70B72450:396F017E70B72451:1:1:0:0:0:0:1\n"
 # $ROOT/state is what events2 prints; down empties it, primary and secondary change the role.
 DRBDSETUP = r"""
 case "$1" in
+get-gi) cat $ROOT/gi ;;
 events2) cat $ROOT/state; case "$*" in *--now*) ;; *) [ -e $ROOT/more ] && . $ROOT/more; exec sleep 30 ;; esac ;;
 secondary) [ "$2" = "$(cat $ROOT/expected)" ] || { echo "Cannot determine minor device number" >&2; exit 20; }
   [ -e $ROOT/held ] && { echo '0: State change failed: (-12) Device is held open by someone' >&2; exit 11; }
@@ -40,10 +55,8 @@ esac
 """
 DRBDADM = r"""
 case "$1" in
-sh-dev) echo /dev/drbd0 ;;
-sh-ll-dev) echo /dev/loop7 ;;
-sh-ip) cat $ROOT/address ;;
-adjust) [ -e $ROOT/adjusted ] && cp $ROOT/adjusted $ROOT/state; true ;;
+dump) cat $ROOT/dump ;;
+adjust|attach) [ -e $ROOT/adjusted ] && cp $ROOT/adjusted $ROOT/state; true ;;
 primary) sed -i 's/role:Secondary suspended/role:Primary suspended/' $ROOT/state ;;
 esac
 """
@@ -55,8 +68,8 @@ def drbd(box: Box) -> Box:
     box.tool("drbdadm", DRBDADM)
     box.write("/sys/module/drbd/version", "8.4.11\n")
     box.write("/expected", "0")
-    box.write("/address", "127.0.0.1\n")
     box.write("/dev/loop7", "")
+    box.write("/gi", UNPROVED)
     box.write("/state", "exists -\n")
     box.write("/adjusted", ALONE.format(role="Secondary"))
     box.set(
@@ -65,13 +78,30 @@ def drbd(box: Box) -> Box:
         LOOP_DEVICE="/dev/loop7",
         MOUNTPOINT="/mnt/storage",
         BOOT_TIMEOUT="30000000",
+        PEER_TIMEOUT="90000000",
+        WHEN_ALONE="newest",
     )
+    box.monkeypatch.setenv("__DRBD_NODE__", "server1")
+    dump(box)
     return box
+
+
+def dump(box: Box, device: str = "/dev/drbd0", disk: str = "/dev/loop7", address: str = "ipv4 127.0.0.1") -> None:
+    box.write("/dump", DUMP.format(device=device, disk=disk, address=address))
 
 
 def mounted(box: Box, *targets: str, source: str = "/dev/drbd0", kind: str = "ocfs2") -> None:
     lines = [f"30 1 147:0 / {target} rw,relatime shared:1 - {kind} {source} rw\n" for target in targets]
     box.write("/proc/self/mountinfo", "".join(lines))
+
+
+def woken(sock: wake.Socket) -> bool:
+    """Whether a wake-up has come; closes the socket."""
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    found = bool(poll.poll(0))
+    sock.close()
+    return found
 
 
 def refusal(module: object, action: str = "start") -> Failure:
@@ -94,28 +124,64 @@ def test_attach_adjusts_and_stop_takes_down_without_drbdadm(drbd: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "status", "message"),
+    ("tool", "more", "status", "message"),
     [
-        ("case $1 in sh-dev) echo 'r0 not defined in your config (for this host)' >&2; exit 10;; esac", 78,
-         "DRBD resource r0 is not configured for this host: r0 not defined in your config (for this host)"),
-        ("case $1 in sh-dev) echo /dev/drbd5;; esac", 78,
+        ("echo \"'r0' not defined in your config (for this host).\" >&2; exit 10", {}, 78,
+         "DRBD resource r0 is not configured for this host: 'r0' not defined in your config (for this host)."),
+        ("sed s/server1/server9/ $ROOT/dump", {}, 78,
+         "DRBD resource r0 is not configured for this host: it has no section 'on server1'"),
+        (DRBDADM, {"device": "/dev/drbd5"}, 78,
          "DRBD resource r0 has the device /dev/drbd5, but the stack has device = /dev/drbd0"),
-        ("case $1 in sh-dev) echo /dev/drbd0;; sh-ll-dev) echo /dev/sdb;; esac", 78,
+        (DRBDADM, {"disk": "/dev/sdb"}, 78,
          "DRBD resource r0 lies on /dev/sdb, but the stack has loop_device = /dev/loop7"),
-        (DRBDADM.replace("adjust) ", "adjust) echo 'No valid meta data found' >&2; exit 1;"), 69,
+        (DRBDADM.replace("adjust|attach) ", "adjust|attach) echo 'No valid meta data found' >&2; exit 1;"), {}, 78,
          ("DRBD resource r0 is not configured in the kernel after 'drbdadm adjust r0' (exit 1):"
           " No valid meta data found")),
     ],
 )  # fmt: skip
-def test_attach_refuses(drbd: Box, tool: str, status: int, message: str) -> None:
+def test_attach_refuses(drbd: Box, tool: str, more: dict[str, str], status: int, message: str) -> None:
     drbd.tool("drbdadm", tool)
+    dump(drbd, **more)
     failure = refusal(attach)
     assert (failure.status, failure.message) == (status, message)
 
 
 def test_attach_with_a_disk_that_did_not_attach(drbd: Box) -> None:
     drbd.write("/adjusted", ALONE.format(role="Secondary").replace("disk:UpToDate", "disk:Diskless"))
-    assert refusal(attach).message.startswith("local disk of r0 is Diskless after 'drbdadm adjust r0'")
+    failure = refusal(attach)
+    assert failure.status == 74
+    assert failure.message.startswith("local disk of r0 is Diskless after 'drbdadm adjust r0'")
+
+
+def test_attach_records_what_the_others_need_to_know(drbd: Box) -> None:
+    follow = wake.listen(wake.FOLLOW)
+    attach.start(Layer("attach", "web"))
+    found = records.read("web", "attach")
+    assert found is not None
+    assert 0 <= float(found.pop("WAITED")) < 5
+    assert found == {
+        "RESOURCE": "r0", "DEVICE": "/dev/drbd0", "ADDRESS": "127.0.0.1", "PEER": "server2",
+        "PEER_ADDRESS": "10.0.0.2:7789",
+    }  # fmt: skip
+    assert woken(follow)
+
+
+def test_attach_stop_lets_nobody_bring_the_stack_up_again(drbd: Box) -> None:
+    attach.start(Layer("attach", "web"))
+    for kind in ("waiting", "proceed", "alone"):
+        records.write("web", kind, RESOURCE="r0")
+        records.write("db", kind, RESOURCE="r1")
+    records.mark_split_brain("web")
+    follow = wake.listen(wake.FOLLOW)
+    # First of all, before anything can fail.
+    mounted(drbd, "/mnt/storage")
+    refusal(attach, "stop")
+    assert woken(follow)
+    assert sorted(os.listdir(drbd.root / "run/drbdocfs")) == ["db.alone", "db.proceed", "db.waiting", "web.attach"]
+    mounted(drbd)
+    attach.stop(Layer("attach", "web"))
+    assert not (drbd.root / "run/drbdocfs/web.attach").exists()
+    assert records.split_brain("web")  # which no stop resolves
 
 
 def test_attach_waits_for_a_late_disk_and_then_says_so(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,13 +201,31 @@ def test_attach_waits_for_a_late_address_before_it_connects(drbd: Box, monkeypat
     assert drbd.calls[-2] == "drbdadm adjust r0"
 
 
-@pytest.mark.parametrize(("said", "there"), [("192.0.2.1", False), ("2001:db8::1", False), ("127.0.0.1", True)])
-def test_address_of_this_host(drbd: Box, said: str, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert address.present(said) is there
-    drbd.write("/address", said)
+@pytest.mark.parametrize(
+    ("said", "plain", "there"),
+    [
+        ("ipv4 192.0.2.1", "192.0.2.1", False),
+        ("ipv6 [2001:db8::1]", "2001:db8::1", False),
+        ("ipv4 127.0.0.1", "127.0.0.1", True),
+    ],
+)
+def test_without_its_address_the_disk_is_attached_all_the_same(
+    drbd: Box, said: str, plain: str, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert address.present(plain) is there
+    dump(drbd, address=said)
     monkeypatch.setattr(attach, "ADDRESS_LIMIT", 0.3)
-    attach.start(Layer("attach", "web"))  # with or without it: the disk is to be attached
-    assert "drbdadm adjust r0" in drbd.calls
+    attach.start(Layer("attach", "web"))
+    # drbdadm adjust refuses as a whole where the address is not on this host.
+    steps = [c for c in drbd.calls if c.startswith("drbdadm") and "dump" not in c]
+    if there:
+        assert steps == ["drbdadm adjust r0"]
+    else:
+        assert steps == ["drbdadm new-resource r0", "drbdadm new-minor r0", "drbdadm attach r0"]
+    record = records.read("web", "attach")
+    assert record is not None
+    assert record["ADDRESS"] == plain
+    assert (float(record["WAITED"]) >= 0.3) is not there
 
 
 @pytest.mark.parametrize("module", [attach, wait, promote])
@@ -196,23 +280,28 @@ def test_wait_at_its_limit_says_what_it_waited_for(drbd: Box) -> None:
     [
         ("drbd-8.4/09-split-brain.server1", 65, "split brain: both nodes changed r0"),
         ("drbd-9.3/09-split-brain.server2", 65, "split brain: both nodes changed r0"),
-        ("drbd-8.4/13-address-lost.server1", 69, "r0 is StandAlone"),
-        ("drbd-8.4/12-detach.server2", 69, "local disk of r0 is Diskless"),
+        ("drbd-8.4/13-address-lost.server1", 76, "r0 is StandAlone"),
+        ("drbd-8.4/12-detach.server2", 74, "local disk of r0 is Diskless"),
+        ("drbd-9.3/12-detach.server2", 74, "local disk of r0 is Diskless"),
         ("drbd-8.4/00-not-configured", 78, "DRBD resource r0 is not configured in the kernel"),
         ("drbd-9.3/00-not-configured", 78, "DRBD resource r0 is not configured in the kernel"),
     ],
 )
-def test_wait_ends_at_once_where_waiting_helps_nobody(drbd: Box, transcript: str, status: int, beginning: str) -> None:
+def test_wait_ends_at_once_where_waiting_helps_nobody(
+    drbd: Box, transcript: str, status: int, beginning: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = (TRANSCRIPTS / f"{transcript}.events2").read_text().splitlines(keepends=True)
     # Both were ready in the dump of these runs: begin with what came after.
     text = "".join(line.replace("replication:Established", "replication:Off") for line in lines)
     drbd.write("/state", text)
+    monkeypatch.setattr(wait, "SETTLE", 0.2)
     failure = refusal(wait)
     assert failure.status == status
     assert failure.message.startswith(beginning)
 
 
-def test_wait_names_a_split_brain_that_was_found_before_it_began(drbd: Box) -> None:
+def test_wait_names_a_split_brain_that_was_found_before_it_began(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait, "SETTLE", 0.2)
     drbd.write("/state", ALONE.format(role="Secondary").replace("connection:Connecting", "connection:StandAlone"))
     drbd.write("/dev/kmsg", "3,1,2,-;block drbd0: Split-Brain detected but unresolved, dropping connection!\n")
     failure = refusal(wait)
@@ -271,7 +360,7 @@ def test_wait_shows_what_it_waits_for(drbd: Box, tmp_path: Path, monkeypatch: py
         sock.bind(str(path))
         monkeypatch.setenv("NOTIFY_SOCKET", str(path))
         drbd.set(BOOT_TIMEOUT="3000000")
-        syncing = ALONE.format(role="Secondary").replace("replication:Off", "replication:SyncTarget")
+        syncing = READY.format(role="Secondary").replace("replication:Established", "replication:SyncTarget")
         drbd.write("/state", syncing)
         drbd.write(
             "/proc/drbd",
@@ -286,8 +375,8 @@ def test_wait_shows_what_it_waits_for(drbd: Box, tmp_path: Path, monkeypatch: py
                 said.append(sock.recv(4096).decode())
         except BlockingIOError:
             pass
-    assert "STATUS=resync from the peer 38 %, 0:01:30 left, 0:00 of 0:03" in said
-    assert said[-1] == "STATUS=resync from the peer 38 %, 0:01:30 left, 0:02 of 0:03"
+    assert "STATUS=resync from the peer 38 %, 1:30 left, 0:00 of 0:03" in said
+    assert said[-1] == "STATUS=resync from the peer 38 %, 1:30 left, 0:02 of 0:03"
 
 
 def test_the_wait_leaves_no_process_behind(drbd: Box) -> None:
@@ -296,6 +385,407 @@ def test_the_wait_leaves_no_process_behind(drbd: Box) -> None:
     wait.start(Layer("wait", "web"))
     with pytest.raises(ProcessLookupError):
         os.kill(int((drbd.root / "pid").read_text()), 0)
+
+
+# --- the wait: policy, order, and what it leaves behind --------------------------------------------------------
+
+
+def alone(box: Box, when_alone: str, peer_timeout: float = 0.0, boot_timeout: float = 30.0) -> None:
+    """The peer is not there.  With a limit below its least, a second, the wait is one that is started again."""
+    if boot_timeout < 1:
+        records.write("web", "waiting", BEGAN=f"{time.monotonic():.3f}", STATE="late")
+    box.write("/state", ALONE.format(role="Secondary"))
+    box.set(WHEN_ALONE=when_alone, PEER_TIMEOUT=str(int(peer_timeout * 1e6)), BOOT_TIMEOUT=str(int(boot_timeout * 1e6)))
+
+
+def gi_asked(box: Box) -> int:
+    return len([call for call in box.calls if "get-gi" in call])
+
+
+@pytest.mark.parametrize(
+    ("when_alone", "metadata", "why"),
+    [
+        ("always", UNPROVED, "goes on alone: the peer has not come in 0:00, when_alone = always"),
+        ("newest", PROVED, "goes on alone: the peer has not come in 0:00, and DRBD's metadata shows that this node"),
+    ],
+)
+def test_wait_goes_on_alone_by_its_policy(drbd: Box, when_alone: str, metadata: str, why: str) -> None:
+    alone(drbd, when_alone, peer_timeout=0.6)
+    drbd.write("/gi", metadata)
+    records.mark_split_brain("db")
+    follow = wake.listen(wake.FOLLOW)
+    began = time.monotonic()
+    assert wait.start(Layer("wait", "web")) == 10
+    assert 0.5 < time.monotonic() - began < 5
+    record = records.read("web", "alone")
+    assert record is not None
+    assert record["WHY"].startswith(why)
+    assert abs(int(record["TIME"]) - time.time()) < 5
+    assert records.read("web", "waiting") is None
+    assert gi_asked(drbd) == (when_alone == "newest")
+    assert woken(follow)
+    assert not (drbd.root / "run/drbdocfs/web.socket").exists()
+
+
+@pytest.mark.parametrize(
+    ("when_alone", "metadata", "end"),
+    [
+        ("wait", PROVED, "; when_alone = wait: not without its peer"),
+        ("newest", UNPROVED, "(bitmap UUID 0): the peer may hold newer data"),
+        ("newest", "0: Failure: (127) Device minor not allocated", "not allocated)"),
+    ],
+)
+def test_wait_that_may_not_go_alone_goes_on_waiting_until_its_limit(
+    drbd: Box, when_alone: str, metadata: str, end: str
+) -> None:
+    alone(drbd, when_alone, boot_timeout=0.4)
+    drbd.write("/gi", metadata)
+    began = time.monotonic()
+    failure = refusal(wait)
+    assert 0.3 < time.monotonic() - began < 5
+    assert failure.status == 81
+    assert failure.message.startswith("r0 was not ready after 0:00 (boot_timeout): waiting for the peer (Connecting); ")
+    assert failure.message.endswith(end)
+    assert "drbdocfs-follow.service" in failure.advice
+    assert "'drbdocfs proceed web'" in failure.advice
+    # The metadata does not change while nobody is there: it is asked once.
+    assert gi_asked(drbd) == (when_alone == "newest")
+    assert records.read("web", "alone") is None
+
+
+def test_wait_after_a_split_brain_that_nobody_has_resolved(drbd: Box) -> None:
+    alone(drbd, "newest", boot_timeout=0.4)
+    drbd.write("/gi", PROVED)
+    drbd.write("/var/lib/drbdocfs/web.split-brain", "2026-11-20 03:14:15 UTC\n")
+    failure = refusal(wait)
+    assert failure.status == 81
+    assert failure.message.endswith("the split brain of 2026-11-20 03:14:15 UTC has not been resolved")
+    assert gi_asked(drbd) == 0
+    assert records.split_brain("web")
+    # Both in step again is what resolves it.
+    drbd.write("/state", READY.format(role="Secondary"))
+    assert wait.start(Layer("wait", "web")) == 0
+    assert records.split_brain("web") == ""
+
+
+@pytest.mark.parametrize("when_alone", ["wait", "newest", "always"])
+def test_wait_with_a_disk_that_is_not_good_goes_nowhere_alone(drbd: Box, when_alone: str) -> None:
+    alone(drbd, when_alone, boot_timeout=0.4)
+    drbd.write("/gi", PROVED)
+    drbd.write("/state", ALONE.format(role="Secondary").replace("disk:UpToDate", "disk:Inconsistent"))
+    records.write("web", "proceed", TIME="1", WHO="root")
+    failure = refusal(wait)
+    assert failure.status == 82
+    assert failure.message.endswith("local disk Inconsistent: this node cannot go on without it")
+
+
+@pytest.mark.parametrize("when_alone", ["newest", "always"])
+def test_wait_for_a_peer_that_comes_in_time(drbd: Box, when_alone: str) -> None:
+    alone(drbd, when_alone, peer_timeout=1.2)
+    drbd.write("/gi", PROVED)
+    drbd.write(
+        "/more",
+        "sleep 0.6; echo 'change connection name:r0 peer-node-id:0 connection:Connected role:Secondary'\n"
+        "echo 'change peer-device name:r0 peer-node-id:0 volume:0 replication:Established peer-disk:UpToDate'\n",
+    )
+    assert wait.start(Layer("wait", "web")) == 0
+    assert records.read("web", "alone") is None
+    assert records.read("web", "waiting") is None
+    assert gi_asked(drbd) == 0
+
+
+def test_wait_in_a_resync_is_not_alone_however_long_it_takes(drbd: Box) -> None:
+    alone(drbd, "always", peer_timeout=0.2, boot_timeout=0.5)
+    drbd.write("/state", READY.format(role="Secondary").replace(":Established", ":SyncTarget"))
+    failure = refusal(wait)
+    assert failure.status == 80
+    assert "resync from the peer" in failure.message
+
+
+def test_the_time_without_the_peer_begins_when_it_goes(drbd: Box) -> None:
+    alone(drbd, "always", peer_timeout=0.8)
+    drbd.write("/state", READY.format(role="Secondary").replace(":Established", ":SyncSource"))
+    drbd.write(
+        "/more",
+        "sleep 0.5; echo 'change connection name:r0 peer-node-id:0 connection:NetworkFailure role:Unknown'\n"
+        "echo 'change peer-device name:r0 peer-node-id:0 volume:0 replication:Off peer-disk:DUnknown'\n",
+    )
+    began = time.monotonic()
+    assert wait.start(Layer("wait", "web")) == 10
+    assert 1.2 < time.monotonic() - began < 5  # nobody looked between 0 and 0.5
+
+
+def test_wait_leaves_what_it_knows_to_the_follow_service(drbd: Box) -> None:
+    alone(drbd, "newest", peer_timeout=90, boot_timeout=0.4)
+    records.write("web", "attach", RESOURCE="r0", PEER="server2", PEER_ADDRESS="10.0.0.2:7789", ADDRESS="127.0.0.1")
+    records.write("web", "alone", WHY="of the last time")
+    follow = wake.listen(wake.FOLLOW)
+    began = time.monotonic()
+    assert refusal(wait).status == 75
+    record = records.read("web", "waiting")
+    assert record is not None
+    assert abs(float(record.pop("BEGAN")) - began) < 0.5
+    assert record == {
+        "RESOURCE": "r0", "DEVICE": "/dev/drbd0", "WHEN_ALONE": "newest", "PEER_TIMEOUT": "90000000", "STATE": "late",
+        "KIND": "waiting", "REASON": "waiting for server2 at 10.0.0.2:7789 (Connecting)", "PID": str(os.getpid()),
+    }  # fmt: skip
+    assert records.read("web", "alone") is None
+    assert woken(follow)
+
+
+@pytest.mark.parametrize(
+    ("state", "kernel", "kind", "status"),
+    [
+        (STAND_ALONE, "Split-Brain detected but unresolved, dropping connection!", "split-brain", 65),
+        (STAND_ALONE, "Unrelated data, aborting!", "standalone", 76),
+        (ALONE.replace("disk:UpToDate", "disk:Failed"), "", "disk-gone", 74),
+        ("exists -\n", "", "not-configured", 78),
+    ],
+)
+def test_wait_leaves_a_final_verdict_to_the_follow_service_too(
+    drbd: Box, state: str, kernel: str, kind: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wait, "SETTLE", 0.2)
+    drbd.write("/state", state.replace("{role}", "Secondary"))
+    drbd.write("/dev/kmsg", f"3,1,2,-;block drbd0: {kernel}\n")
+    failure = refusal(wait)
+    assert failure.status == status
+    assert "STACK" not in failure.advice
+    record = records.read("web", "waiting")
+    assert record is not None
+    assert (record["STATE"], record["KIND"], record["REASON"]) == ("late", kind, failure.message)
+    assert bool(records.split_brain("web")) is (kind == "split-brain")
+    assert not [call for call in drbd.calls if "adjust" in call]
+
+
+def test_an_order_to_go_alone_does_not_outlive_a_split_brain(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait, "SETTLE", 0.2)
+    records.write("web", "proceed", TIME="1", WHO="root")
+    drbd.write("/state", STAND_ALONE.format(role="Secondary"))
+    drbd.write("/dev/kmsg", "3,1,2,-;block drbd0: Split-Brain detected but unresolved, dropping connection!\n")
+    assert refusal(wait).status == 65
+    assert records.read("web", "proceed") is None
+
+
+def test_wait_that_cannot_ask_drbd_leaves_its_record_too(drbd: Box) -> None:
+    drbd.tool("drbdsetup", "echo 'Could not connect' >&2; exit 20")
+    assert refusal(wait).status == 69
+    record = records.read("web", "waiting")
+    assert record is not None
+    assert (record["STATE"], record["KIND"]) == ("late", "starting")
+    assert "Could not connect" in record["REASON"]
+
+
+def test_a_wait_that_is_started_again_goes_on_counting(drbd: Box) -> None:
+    alone(drbd, "always", peer_timeout=90)
+    began = time.monotonic() - 100
+    records.write("web", "waiting", RESOURCE="r0", BEGAN=f"{began:.3f}", STATE="late")
+    now = time.monotonic()
+    assert wait.start(Layer("wait", "web")) == 10
+    assert time.monotonic() - now < 5
+    # And what it leaves keeps the beginning.
+    alone(drbd, "wait", peer_timeout=200, boot_timeout=0.4)
+    records.write("web", "waiting", RESOURCE="r0", BEGAN=f"{began:.3f}", STATE="late")
+    assert refusal(wait).status == 75
+    record = records.read("web", "waiting")
+    assert record is not None
+    assert record["BEGAN"] == f"{began:.3f}"
+
+
+@pytest.mark.parametrize("junk", ["", "soon", "1e999"])
+def test_a_record_that_makes_no_sense_begins_anew(drbd: Box, junk: str) -> None:
+    alone(drbd, "always", peer_timeout=90, boot_timeout=0.4)
+    records.write("web", "waiting", BEGAN=junk, STATE="late")
+    assert refusal(wait).status == 75
+
+
+@pytest.mark.parametrize(("waited", "limit"), [("28.5", 1.5), ("40", 1.0)])
+def test_what_the_attach_waited_for_counts(drbd: Box, waited: str, limit: float) -> None:
+    alone(drbd, "wait", peer_timeout=90)
+    records.write("web", "attach", RESOURCE="r0", WAITED=waited)
+    began = time.monotonic()
+    assert refusal(wait).status == 75
+    assert limit - 0.1 < time.monotonic() - began < limit + 0.6
+
+
+def test_what_the_attach_waited_for_counts_once(drbd: Box) -> None:
+    # Started again by hand or by the follow service, it holds no boot back.
+    alone(drbd, "wait", peer_timeout=90, boot_timeout=2)
+    records.write("web", "attach", RESOURCE="r0", WAITED="30")
+    records.write("web", "waiting", RESOURCE="r0", BEGAN="1.0", STATE="late")
+    began = time.monotonic()
+    refusal(wait)
+    assert 1.9 < time.monotonic() - began < 4
+
+
+WAIT = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+    "from drbdocfs_boot.helpers import base, wait\n"
+    "sys.exit(base.main(wait, 'wait'))"
+)
+
+
+def eventually(what: str, test: object, limit: float = 20.0) -> None:
+    deadline = time.monotonic() + limit
+    while not test():  # type: ignore[operator]
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def test_proceed_is_noticed_at_once(drbd: Box) -> None:
+    alone(drbd, "wait", peer_timeout=90)
+    took = []
+    for _ in range(3):  # the best of three: the machine may be busy
+        drbd.log.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", WAIT, str(Path(wait.__file__).parents[2]), "start", "web"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        # It says what it waits for once it has the state; from then on only a wake-up can end it so soon.
+        assert process.stdout.readline() == "web: waiting for the peer (Connecting)\n"
+        record = records.read("web", "waiting")
+        assert record is not None
+        assert (record["STATE"], record["PID"]) == ("boot", str(process.pid))
+        time.sleep(0.3)
+        assert process.poll() is None
+        records.write("web", "proceed", TIME="1", WHO="root")
+        began = time.monotonic()
+        assert wake.send(wake.of_wait("web"))
+        said = process.stdout.readline()
+        took.append(time.monotonic() - began)
+        assert process.wait(10) == 10
+        assert said == "web: r0: goes on alone: told so by 'drbdocfs proceed'\n"
+        assert records.instances("proceed") == records.instances("waiting") == []
+        assert records.read("web", "alone") == {
+            "WHY": "goes on alone: told so by 'drbdocfs proceed'", "TIME": records.read("web", "alone")["TIME"]  # type: ignore[index]
+        }  # fmt: skip
+    assert min(took) < 0.3, took
+
+
+def test_an_order_given_before_the_wait_began_counts(drbd: Box) -> None:
+    alone(drbd, "wait", peer_timeout=90)
+    records.write("web", "proceed", TIME="1", WHO="root")
+    assert wait.start(Layer("wait", "web")) == 10
+
+
+def test_a_wake_up_without_an_order_changes_nothing(drbd: Box) -> None:
+    alone(drbd, "wait", peer_timeout=90, boot_timeout=1)
+    threading.Timer(0.4, wake.send, (wake.of_wait("web"),)).start()
+    began = time.monotonic()
+    assert refusal(wait).status == 75
+    assert time.monotonic() - began > 0.9  # not at the wake-up
+
+
+# --- the wait: an address that went ---------------------------------------------------------------------------
+
+NO_ADDRESS = "3,1,2,-;drbd r0: bind before listen failed, err = -99\n"
+
+
+class News:
+    """In place of netlink.Addresses: the test says when there is news."""
+
+    made: ClassVar[list[News]] = []
+
+    def __init__(self) -> None:
+        self.ends = os.pipe()
+        self.drained = 0
+        News.made.append(self)
+
+    def fileno(self) -> int:
+        return self.ends[0]
+
+    def drain(self) -> None:
+        self.drained += 1
+        os.read(self.ends[0], 100)
+
+    def close(self) -> None:
+        for end in self.ends:
+            os.close(end)
+        self.ends = (-1, -1)
+
+
+@pytest.fixture
+def lost(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
+    """StandAlone for want of the address 192.0.2.1."""
+    monkeypatch.setattr(wait, "SETTLE", 0.2)
+    monkeypatch.setattr(wait, "SHOW_EVERY", 60.0)
+    monkeypatch.setattr(netlink, "Addresses", News)
+    monkeypatch.setattr(News, "made", [])
+    drbd.set(PEER_TIMEOUT="0", WHEN_ALONE="always")
+    drbd.write("/state", STAND_ALONE.format(role="Secondary"))
+    drbd.write("/dev/kmsg", NO_ADDRESS)
+    drbd.write("/adjusted", READY.format(role="Secondary"))
+    records.write("web", "attach", RESOURCE="r0", ADDRESS="192.0.2.1", PEER="server2", PEER_ADDRESS="10.0.0.2:7789")
+    return drbd
+
+
+def test_an_address_that_comes_back_connects_again(lost: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = threading.Event()
+    monkeypatch.setattr(address, "present", lambda which: which != "192.0.2.1" or there.is_set())
+
+    def come() -> None:
+        eventually("no listener", lambda: News.made)
+        os.write(News.made[0].ends[1], b"!")  # news of another address
+        time.sleep(0.5)
+        assert not [call for call in lost.calls if "adjust" in call]
+        there.set()
+        os.write(News.made[0].ends[1], b"!")
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    began = time.monotonic()
+    assert wait.start(Layer("wait", "web")) == 0
+    thread.join()
+    assert time.monotonic() - began < 10
+    assert [call for call in lost.calls if "adjust" in call] == ["drbdadm adjust r0"]
+    assert len(News.made) == 1
+    assert News.made[0].drained == 2
+    assert News.made[0].ends == (-1, -1)
+
+
+def test_an_address_that_stays_away_is_no_reason_to_go_alone(lost: Box) -> None:
+    lost.set(BOOT_TIMEOUT="1000000")
+    failure = refusal(wait)
+    assert failure.status == 79
+    assert "its own address was not on this host" in failure.message
+    assert not [call for call in lost.calls if "adjust" in call]
+    record = records.read("web", "waiting")
+    assert record is not None
+    assert (record["STATE"], record["KIND"]) == ("late", "no-address")
+
+
+def test_but_the_administrator_may_say_so(lost: Box) -> None:
+    records.write("web", "proceed", TIME="1", WHO="root")
+    assert wait.start(Layer("wait", "web")) == 10
+
+
+def test_an_attach_without_its_address_is_waited_for_although_the_log_says_nothing(
+    lost: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost.write("/dev/kmsg", "")
+    lost.set(BOOT_TIMEOUT="1000000")
+    assert refusal(wait).status == 79
+    monkeypatch.setattr(address, "present", lambda which: True)
+    records.remove("web", "waiting")
+    lost.set(BOOT_TIMEOUT="30000000")
+    assert refusal(wait).status == 76  # the address is there, so it is not that
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "block drbd0: Split-Brain detected but unresolved, dropping connection!",
+        "drbd r0: Authentication of peer failed",
+        "drbd r0: incompatible after-sb-2pri settings",
+        "drbd r0: conn( Connected -> Disconnecting ) ",
+    ],
+)
+def test_nothing_else_is_connected_again(lost: Box, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost.write("/dev/kmsg", f"3,1,2,-;{message}\n")
+    monkeypatch.setattr(address, "present", lambda which: True)
+    assert refusal(wait).status in (65, 76)
+    assert not [call for call in lost.calls if "adjust" in call]
 
 
 # --- promote --------------------------------------------------------------------------------------------------
@@ -326,6 +816,73 @@ def test_no_promotion_when_the_peer_has_gone_since_the_wait(drbd: Box, monkeypat
     assert failure.status == 75
     assert failure.message == "r0 could not be promoted in 0 s: waiting for the peer (Connecting)"
     assert not [c for c in drbd.calls if "primary" in c]
+
+
+def test_the_follow_service_waits_on_when_the_peer_has_gone(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promote, "PROMOTE_LIMIT", 0.5)
+    drbd.write("/state", ALONE.format(role="Secondary"))
+    follow = wake.listen(wake.FOLLOW)
+    began = time.monotonic()
+    refusal(promote)
+    record = records.read("web", "waiting")
+    assert record is not None
+    assert -0.001 <= float(record.pop("BEGAN")) - began < 5
+    assert record == {
+        "RESOURCE": "r0", "DEVICE": "/dev/drbd0", "WHEN_ALONE": "newest", "PEER_TIMEOUT": "90000000", "STATE": "late",
+        "KIND": "waiting", "REASON": "waiting for the peer (Connecting)", "PID": "0",
+    }  # fmt: skip
+    assert woken(follow)
+
+
+def test_promotion_alone_needs_the_word_of_the_wait(drbd: Box) -> None:
+    drbd.write("/state", ALONE.format(role="Secondary"))
+    records.write("web", "alone", WHY="when_alone = always", TIME="1")
+    promote.start(Layer("promote", "web"))
+    assert [c for c in drbd.calls if "primary" in c] == ["drbdadm primary r0"]
+    assert records.read("web", "waiting") is None
+
+
+def test_no_promotion_alone_with_a_disk_that_is_not_good_any_more(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promote, "PROMOTE_LIMIT", 0.5)
+    records.write("web", "alone", WHY="when_alone = always", TIME="1")
+    # The peer came after the wait, and has newer data.
+    syncing = READY.replace(":Established", ":SyncTarget").replace(" disk:UpToDate", " disk:Inconsistent")
+    drbd.write("/state", syncing.format(role="Secondary"))
+    assert refusal(promote).status == 75
+    assert not [c for c in drbd.calls if "primary" in c]
+    record = records.read("web", "waiting")
+    assert record is not None
+    assert (record["STATE"], record["KIND"]) == ("late", "resyncing")
+
+
+def test_a_split_brain_between_wait_and_promotion(drbd: Box) -> None:
+    records.write("web", "alone", WHY="when_alone = always", TIME="1")
+    drbd.write("/state", STAND_ALONE.format(role="Secondary"))
+    drbd.write("/dev/kmsg", "3,1,2,-;block drbd0: Split-Brain detected but unresolved, dropping connection!\n")
+    failure = refusal(promote)
+    assert failure.status == 65
+    assert failure.message.startswith("not promoted: split brain: both nodes changed r0")
+    assert not [c for c in drbd.calls if "primary" in c]
+    assert records.split_brain("web")
+    record = records.read("web", "waiting")
+    assert record is not None
+    assert (record["STATE"], record["KIND"]) == ("late", "split-brain")
+
+
+def test_promotion_by_order_without_the_address(drbd: Box) -> None:
+    # Attached without connecting, so the kernel log does not say why there is no connection.
+    records.write("web", "attach", RESOURCE="r0", ADDRESS="192.0.2.1")
+    records.write("web", "alone", WHY="told so by 'drbdocfs proceed'", TIME="1")
+    drbd.write("/state", STAND_ALONE.format(role="Secondary"))
+    promote.start(Layer("promote", "web"))
+    assert [c for c in drbd.calls if "primary" in c] == ["drbdadm primary r0"]
+
+
+def test_what_drbd_itself_refuses_is_no_matter_of_waiting(drbd: Box) -> None:
+    drbd.write("/state", READY.format(role="Secondary"))
+    drbd.tool("drbdadm", "echo '0: State change failed: (-1) Multiple primaries not allowed by config' >&2; exit 11")
+    assert refusal(promote).status == 78
+    assert records.read("web", "waiting") is None
 
 
 def test_exit_17_is_not_tried_again(drbd: Box) -> None:

@@ -1,0 +1,755 @@
+"""The follow service: one process for all stacks, after boot and outside its transaction.
+
+It follows ``drbdsetup events2`` for all resources and
+
+* puts what happens into the journal (observe.py, messages.py),
+* starts a stack that was not ready in its boot_timeout as soon as it may come up (verdict.py),
+* connects a resource again that is StandAlone because its address was not on this host, once it is back,
+* remembers a split brain until both nodes are in step again,
+* writes metrics for node_exporter (metrics.py).
+
+It reads no configuration: the records in /run/drbdocfs say which stacks there are and what their policy is, so one
+that was killed goes on where it was.  It never starts a stack without the record that its wait has left, so what the
+administrator stopped stays stopped.  While nothing happens nothing wakes it.
+"""
+
+import _signal  # type: ignore[import-not-found]
+import os
+import select
+import sys
+import time
+
+from drbdocfs_boot import metrics, mistake, observe
+from drbdocfs_boot.escape import Unwritable, mount_unit
+from drbdocfs_boot.events import State, parse
+from drbdocfs_boot.helpers import address
+from drbdocfs_boot.kernellog import ADDRESS
+from drbdocfs_boot.messages import Message
+from drbdocfs_boot.metadata import Proof
+from drbdocfs_boot.tools import drbd, journal, kmsg, netlink, records, system, wake
+from drbdocfs_boot.tools.failure import Failure
+from drbdocfs_boot.tools.notify import notify
+from drbdocfs_boot.tools.run import Process, run
+from drbdocfs_boot.verdict import (
+    ALONE,
+    ALONE_REFUSED,
+    NO_ADDRESS,
+    READY,
+    RESYNCING,
+    SPLIT_BRAIN,
+    STARTING,
+    Policy,
+    Verdict,
+    judge,
+    no_module,
+    peers_present,
+)
+
+EX_SOFTWARE = 70
+GONE = -1
+RUN = "/run/drbdocfs-follow"
+METRICS = "drbdocfs.prom"
+# Where node_exporter's packages look, Debian's first.
+TEXTFILES = "/var/lib/prometheus/node-exporter:/var/lib/node_exporter/textfile_collector"
+
+DUMP_LIMIT = 20.0  # seconds for the first dump of events2, which can hang in the kernel
+PAUSE_FIRST, PAUSE_LAST = 0.5, 10.0  # seconds before a new events2, growing while it keeps ending
+LASTED = 30.0  # seconds after which an events2 that ends is no sign of one that keeps ending
+RESYNC_EVERY = 10.0  # seconds between looks at a running resync
+METRICS_LEAST = 2.0  # seconds between two writes, whatever happens
+METRICS_EVERY = 60.0  # seconds between metrics that nothing but time has changed; only where somebody reads them
+LAYERS_AFTER = 10.0  # seconds from the last change of a record to the question how long the layers took
+START_EVERY = 10.0  # at most one start per stack in so many seconds
+START_AGAIN = 30.0  # seconds after which a start is tried again without any news
+CONNECT_AGAIN, CONNECT_LAST = 5.0, 80.0  # seconds between two 'drbdadm adjust' of a stack, growing
+OCFS2_LIMIT = 90.0  # seconds that OCFS2 may take to find its peer once DRBD is connected again: 60 s and a little
+
+
+class Ended(BaseException):
+    """SIGTERM: the service is to end."""
+
+
+class Stack:
+    """One stack: what the records say, and what was done about it."""
+
+    __slots__ = (
+        "adjusted", "apart_due", "attach", "began", "booting", "changed", "device", "layers", "name", "news",
+        "no_address_since", "observer", "peer", "proof", "refused", "remembered", "resource", "since", "started",
+        "started_news", "tries", "verdict", "waiter", "waiting", "why", "why_news",
+    )  # fmt: skip
+
+    def __init__(self, name: str, resource: str, peer: str) -> None:
+        self.name = name
+        self.resource = resource
+        self.peer = peer
+        self.device = ""
+        self.attach: "dict[str, str]" = {}
+        self.waiting: "dict[str, str] | None" = None  # the record, while the waiting is ours
+        self.observer = observe.Observer(name, resource, peer)
+        self.verdict = Verdict("", "")
+        self.since = time.time()  # wall clock, since when the verdict is of this kind
+        self.news = 0  # counts what may change a verdict, so that what was asked is not asked again
+        self.why = ""
+        self.why_news = -1
+        self.proof: "Proof | None" = None
+        self.began: "float | None" = None  # since when the peer is missing
+        self.started: "float | None" = None
+        self.started_news = -1
+        self.refused = ""
+        self.adjusted: "float | None" = None  # when it was told to connect again, and how often without success
+        self.tries = 0
+        self.no_address_since: "float | None" = None
+        self.booting = False  # a wait is there, which connects again by itself
+        self.waiter = ""  # its process
+        self.apart_due: "float | None" = None
+        self.remembered: "bool | None" = None  # the mark of a split brain, None: not looked yet
+        self.layers: "dict[str, float]" = {}
+        self.changed = True
+
+
+class Follow:
+    """The loop and what it holds."""
+
+    def __init__(self) -> None:
+        """Raises OSError."""
+        self.stacks: "dict[str, Stack]" = {}
+        self.states: "dict[str, State]" = {}
+        self.coming: "dict[str, State] | None" = None  # states of a dump that is not complete yet
+        self.dumped = False  # a dump was complete: what it did not name is not configured
+        self.process: "Process | None" = None
+        self.opened = 0.0
+        self.rest = b""
+        self.errors = b""
+        self.retry: "float | None" = 0.0  # when events2 may be begun; None: at the next wake-up
+        self.pause = PAUSE_FIRST
+        self.addresses: "netlink.Addresses | None" = None
+        self.shown = ""
+        self.shape: object = None
+        self.written: "float | None" = None
+        self.copies: "list[str]" = []
+        self.layers_due: "float | None" = None
+        self.known: object = None
+        self.socket = wake.listen(wake.FOLLOW)
+
+    def run(self) -> None:
+        """Until SIGTERM."""
+        notify("READY=1")
+        while True:
+            now = time.monotonic()
+            self._records(now)
+            self._tool(now)
+            for stack in list(self.stacks.values()):
+                self._judge(stack, now)
+                self._act(stack, now)
+            self._show(now)
+            self._metrics(now)
+            self._sleep()
+
+    def close(self) -> None:
+        """Leave nothing behind that would be read as the present."""
+        _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
+        if self.process is not None:
+            self.process.end()
+        for name in self.copies:
+            try:
+                os.unlink(name)
+            except OSError:
+                pass
+        self.socket.close()
+
+    # --- what is there ---
+
+    def _records(self, now: float) -> None:
+        """Read the records: a wake-up may have been missed, and they are few and small."""
+        known = []
+        for name in sorted({*records.instances("attach"), *records.instances("waiting")}):
+            attach = records.read(name, "attach") or {}
+            waiting = records.read(name, "waiting")
+            resource = attach.get("RESOURCE") or (waiting or {}).get("RESOURCE", "")
+            if not resource:
+                continue
+            stack = self.stacks.get(name)
+            if stack is None or stack.resource != resource or stack.peer != attach.get("PEER", stack.peer):
+                stack = self.stacks[name] = Stack(name, resource, attach.get("PEER", ""))
+            if attach != stack.attach:
+                stack.attach = attach
+                stack.news += 1
+            stack.device = attach.get("DEVICE") or (waiting or {}).get("DEVICE", "")
+            late = waiting if waiting is not None and _is_late(waiting) else None
+            if late != stack.waiting:
+                stack.waiting = late
+                stack.began = None if late is None else _number(late.get("BEGAN", ""), now)
+                stack.news += 1
+            stack.booting = waiting is not None and late is None
+            stack.waiter = waiting.get("PID", "") if waiting is not None and late is None else ""
+            known.append((name, attach, waiting, records.read(name, "promote")))
+        for name in set(self.stacks) - {one[0] for one in known}:
+            del self.stacks[name]
+        if known != self.known:
+            self.known = known
+            self.layers_due = now + LAYERS_AFTER
+
+    def _tool(self, now: float) -> None:
+        """events2 runs while there is a stack and a module; without either it would only load the module."""
+        wanted = bool(self.stacks) and drbd.loaded()
+        if self.process is not None and (not wanted or self._hangs(now)):
+            self._end_tool(now)
+        if not wanted:
+            self.states, self.dumped = {}, False
+        if not wanted or self.process is not None or self.retry is None or now < self.retry:
+            return
+        try:
+            self.process = drbd.events_process()
+        except (Failure, OSError) as error:
+            _say(f"<3>{error}")
+            self.retry = None
+            return
+        self.opened = now
+        self.rest = self.errors = b""
+        self.coming = {}
+
+    def _hangs(self, now: float) -> bool:
+        return self.coming is not None and now - self.opened >= DUMP_LIMIT
+
+    def _end_tool(self, now: float) -> None:
+        assert self.process is not None
+        code = self.process.wait(1.0) if not self.process.fds else None
+        self.process.end()
+        self.process = None
+        if code == drbd.NO_MODULE:
+            self.retry = None
+            return
+        said = self.errors.decode("utf-8", "replace").strip()
+        if said and self.coming is not None:
+            _say(f"<4>drbdsetup events2 ended with {code}: {' '.join(said.split())}")
+        if now - self.opened >= LASTED:
+            self.pause = PAUSE_FIRST
+        self.retry = now + self.pause
+        self.pause = min(PAUSE_LAST, self.pause * 2)
+        self.coming = None
+
+    def state(self, resource: str) -> State:
+        """The state of a resource; one that DRBD did not name is not configured, once a dump was complete."""
+        found = self.states.get(resource)
+        if found is None:
+            found = State()
+            if self.dumped:
+                found.feed("exists -")
+        return found
+
+    def _line(self, line: str, now: float) -> None:
+        event = parse(line)
+        if event is None:
+            return
+        states = self.states if self.coming is None else self.coming
+        if event.object == "-":
+            for state in states.values():
+                state.feed(line)
+            if "skipped" in event.keys:
+                self._end_tool(now)
+            elif self.coming is not None:
+                self.states, self.coming, self.dumped = self.coming, None, True
+                for stack in self.stacks.values():
+                    stack.news += 1
+                    self._tell(stack.observer.see(self.state(stack.resource), now))
+            return
+        name = event.keys.get("name", "")
+        if name not in states:
+            states[name] = State()
+            if self.coming is None:
+                states[name].feed("exists -")
+        states[name].feed(line)
+        if self.coming is not None:
+            return
+        for stack in self.stacks.values():
+            if stack.resource == name:
+                # Statistics come by themselves; only these can change why a connection is down, and what is proved.
+                if event.object in ("connection", "peer-device", "helper", "resource"):
+                    stack.news += 1
+                    stack.proof = None
+                stack.changed = True
+                self._tell(stack.observer.see(states[name], now))
+
+    # --- judgement ---
+
+    def _judge(self, stack: Stack, now: float) -> None:
+        state = self.state(stack.resource)
+        policy = None
+        if stack.waiting is not None:
+            if peers_present(state):
+                stack.began, stack.proof = None, None
+                records.remove(stack.name, "proceed")  # told to go on without a peer that was not there
+            elif stack.began is None:
+                stack.began = now  # it was here and has gone again: the clock begins anew
+                self._begin_again(stack, now)
+            policy = Policy(
+                stack.waiting.get("WHEN_ALONE", "wait"),
+                _number(stack.waiting.get("PEER_TIMEOUT", ""), 0.0) / 1_000_000,
+                records.read(stack.name, "proceed") is not None,
+                records.split_brain(stack.name),
+            )
+        why = self._why(stack, state, now)
+        peer = stack.peer
+        if peer and stack.attach.get("PEER_ADDRESS"):
+            peer += " at " + stack.attach["PEER_ADDRESS"]
+        progress = drbd.progress(state) if stack.observer.resyncing else {}
+
+        def ask() -> Verdict:
+            return judge(
+                state, stack.resource, why, policy=policy, metadata=stack.proof, peer=peer, progress=progress,
+                elapsed=0.0 if stack.began is None else now - stack.began,
+            )  # fmt: skip
+
+        if not drbd.loaded():
+            verdict = no_module()
+        else:
+            verdict = ask()
+            if verdict.kind == ALONE_REFUSED and policy is not None and policy.when_alone == "newest":
+                # Nobody writes to a Secondary: what was read once stays right until the peer comes.
+                if stack.proof is None and not policy.unresolved:
+                    stack.proof = drbd.proof(state, stack.device)
+                verdict = ask()
+        if verdict.kind != stack.verdict.kind:
+            stack.since = time.time()
+            stack.changed = True
+            # Both still Primary after a link that was gone: nobody has rebooted, so OCFS2 has to connect again.
+            again = verdict.kind == READY and stack.verdict.kind not in ("", STARTING) and _both_primary(state)
+            stack.apart_due = now + OCFS2_LIMIT if again else None
+        stack.verdict = verdict
+        if verdict.kind == READY:
+            stack.adjusted, stack.tries = None, 0
+        self._tell(stack.observer.settle(state, verdict, why, now))
+        self._remember(stack)
+        if stack.observer.resyncing:
+            self._progress(stack, state, now)
+
+    def _remember(self, stack: Stack) -> None:
+        """A split brain is remembered over reboots, until both nodes are in step again."""
+        try:
+            if stack.verdict.kind == SPLIT_BRAIN and stack.remembered is not True:
+                stack.remembered = True
+                records.mark_split_brain(stack.name)
+            elif stack.verdict.kind == READY and stack.remembered is not False:
+                stack.remembered = False
+                records.clear_split_brain(stack.name)
+        except OSError as error:
+            _say(f"<3>{stack.name}: {error}")
+
+    def _why(self, stack: Stack, state: State, now: float) -> str:
+        """Why the connection is StandAlone; the kernel log is read once for each change."""
+        if not state.complete or not state.configured or not (state.stand_alone or not state.connections):
+            stack.why = ""
+        elif stack.why_news != stack.news:
+            stack.why_news = stack.news
+            stack.why = drbd.why_stand_alone(state, stack.resource)
+            own = stack.attach.get("ADDRESS", "")
+            if not stack.why and own and not address.present(own):
+                stack.why = ADDRESS  # attached without connecting, so the kernel has nothing to say on it
+        return stack.why
+
+    def _begin_again(self, stack: Stack, now: float) -> None:
+        found = records.read(stack.name, "waiting")
+        if found is not None and _is_late(found):
+            found["BEGAN"] = f"{now:.3f}"
+            records.write(stack.name, "waiting", **found)
+            stack.waiting = found
+
+    def _progress(self, stack: Stack, state: State, now: float) -> None:
+        """Notice a resync that stalls, by what is out of sync: a percent may stand still for minutes on a big disk."""
+        if stack.observer.still(now) >= observe.STALL / 2:
+            self._refresh(stack)  # before it is said of a resync, it has to be true
+        oos = self._out_of_sync(state)
+        paused = any(d.get("replication", "").startswith("PausedSync") for d in state.peer_devices.values())
+        self._tell(stack.observer.progress(now, oos, stack.verdict.percent, paused))
+
+    def _out_of_sync(self, state: State) -> int:
+        """KiB; from /proc/drbd on 8.4, whose events tell it only at changes of state."""
+        kernel = observe.out_of_sync_84(system.read("/proc/drbd") or "")
+        minors = [d.get("minor", "") for d in state.devices.values()]
+        if kernel and all(minor in kernel for minor in minors):
+            return sum(kernel[minor] for minor in minors)
+        return observe.out_of_sync(state)
+
+    # --- action ---
+
+    def _act(self, stack: Stack, now: float) -> None:
+        if stack.verdict.kind != NO_ADDRESS or stack.booting:
+            stack.no_address_since = None
+        else:
+            self._connect_again(stack, now)
+        if stack.waiting is not None and stack.verdict.go:
+            self._start(stack, now)
+        self._look_for_ocfs2(stack, now)
+
+    def _connect_again(self, stack: Stack, now: float) -> None:
+        """StandAlone for want of an address: connect as soon as it is there."""
+        own = stack.attach.get("ADDRESS", "")
+        if not own:
+            return
+        if self.addresses is None:
+            self.addresses = netlink.Addresses()  # before the look, so that none slips through between
+        if stack.no_address_since is None:
+            stack.no_address_since = now
+        if now < self._connect_due(stack) or not address.present(own):
+            return
+        if records.read(stack.name, "attach") is None:
+            return  # it is being stopped
+        stack.adjusted = now
+        stack.tries += 1
+        fields = {"stack": stack.name, "resource": stack.resource, "peer": stack.peer or "the peer"}
+        self._tell([Message("connecting-again", address=own, **fields)])
+        try:
+            result = drbd.adjust(stack.resource)
+            said = "" if result.code == 0 else f"'drbdadm adjust' exited with {result.code}: {result.said}"
+        except Failure as failure:
+            said = failure.message
+        if said:
+            _say(f"<4>{stack.name}: {said}")
+        stack.news += 1  # what the kernel log says now is about this attempt
+
+    def _connect_due(self, stack: Stack) -> float:
+        """Not while somebody else connects (an attach, the administrator), and not at full speed."""
+        since = stack.no_address_since or 0.0
+        if stack.adjusted is None:
+            return since + observe.SETTLE
+        pause = min(CONNECT_LAST, CONNECT_AGAIN * 2.0 ** min(stack.tries - 1, 8))
+        return max(since + observe.SETTLE, stack.adjusted + pause)
+
+    def _start(self, stack: Stack, now: float) -> None:
+        due = self._start_due(stack)
+        if due is not None and now < due:
+            return
+        # The record is the permission: whoever stops the stack removes it first.
+        found = records.read(stack.name, "waiting")
+        if found is None or not _is_late(found):
+            return
+        stack.started, stack.started_news = now, stack.news
+        target = f"drbdocfs@{stack.name}.target"
+        try:
+            result = run(["systemctl", "start", "--no-block", "--job-mode=fail", target], 20)
+            said = "" if result.code == 0 else result.said or f"systemctl exited with {result.code}"
+        except Failure as failure:
+            said = failure.message
+        fields = {"stack": stack.name, "resource": stack.resource, "peer": stack.peer or "the peer"}
+        if said:
+            if said != stack.refused:
+                self._tell([Message("start-refused", reason=said, **fields)])
+            stack.refused = said
+            return
+        stack.refused = ""
+        kind = "alone" if stack.verdict.kind == ALONE else "late-start"
+        self._tell([Message(kind, reason=stack.verdict.reason, **fields)])
+
+    def _start_due(self, stack: Stack) -> "float | None":
+        if stack.started is None:
+            return None
+        return stack.started + (START_EVERY if stack.started_news != stack.news else START_AGAIN)
+
+    def _look_for_ocfs2(self, stack: Stack, now: float) -> None:
+        """DRBD is connected again; an OCFS2 that both still mount must have found its peer again as well."""
+        if stack.apart_due is None or now < stack.apart_due:
+            return
+        stack.apart_due = None
+        if stack.peer and observe.o2net_connected(kmsg.messages(), stack.peer) is False:
+            fields = {"stack": stack.name, "resource": stack.resource, "peer": stack.peer}
+            reason = f"o2net is not connected {OCFS2_LIMIT:.0f} s later"
+            self._tell([Message("ocfs2-apart", reason=reason, **fields)])
+
+    # --- what others see ---
+
+    def _tell(self, messages: "list[Message]") -> None:
+        for message in messages:
+            journal.send({**message.journal(), "SYSLOG_IDENTIFIER": "drbdocfs-follow"})
+
+    def _show(self, now: float) -> None:
+        text = "; ".join(self._words(stack, now) for stack in self.stacks.values()) or "no stack is up or waiting"
+        if text != self.shown:
+            self.shown = text
+            notify("STATUS=" + text)
+
+    def _words(self, stack: Stack, now: float) -> str:
+        verdict = stack.verdict
+        if verdict.kind == READY:
+            return f"{stack.name}: ready"
+        text = f"{stack.name}: {verdict.reason}"
+        if stack.observer.stalled:
+            text += ", no progress"
+        if verdict.kind != RESYNCING:
+            text += " since " + _time_of_day(stack.since)
+        left = self._alone_due(stack)
+        if left is not None and left > now and stack.waiting is not None and stack.waiting.get("WHEN_ALONE") != "wait":
+            text += ", may go alone at " + _time_of_day(time.time() + left - now)
+        return text
+
+    def _alone_due(self, stack: Stack) -> "float | None":
+        """When the policy will decide on going alone, or say that it does not allow it."""
+        if stack.waiting is None or stack.began is None:
+            return None
+        return stack.began + _number(stack.waiting.get("PEER_TIMEOUT", ""), 0.0) / 1_000_000
+
+    def _metrics(self, now: float) -> None:
+        """Write them when something has changed, when a resync runs, and each minute where somebody reads them."""
+        readers = _readers()
+        changed = any(stack.changed for stack in self.stacks.values())
+        if self.layers_due is not None and now >= self.layers_due:
+            self.layers_due = None
+            self._ask_layers()
+            changed = True
+        shape = sorted(self.stacks)
+        due = self._metrics_due(readers)
+        if not changed and shape == self.shape and (due is None or now < due):
+            return
+        if self.written is not None and now - self.written < METRICS_LEAST:
+            return
+        if not changed:
+            for stack in self.stacks.values():
+                self._refresh(stack)
+        self.shape, self.written = shape, now
+        text = metrics.render([self._sample(stack, now) for stack in self.stacks.values()])
+        self.copies = [f"{directory}/{METRICS}" for directory in readers]
+        for name in (f"{system.path(RUN)}/{METRICS}", *self.copies):
+            _write(name, text)
+        for stack in self.stacks.values():
+            stack.changed = False
+
+    def _metrics_due(self, readers: "list[str]") -> "float | None":
+        if self.written is None:
+            return 0.0
+        if any(stack.changed for stack in self.stacks.values()):
+            return self.written + METRICS_LEAST
+        if any(stack.observer.resyncing for stack in self.stacks.values()):
+            return self.written + RESYNC_EVERY
+        return self.written + METRICS_EVERY if readers and self.stacks else None
+
+    def _is_84(self) -> bool:
+        return (system.read("/sys/module/drbd/version") or "").startswith("8.")
+
+    def _refresh(self, stack: Stack) -> None:
+        """Ask DRBD 9 what is out of sync: its events tell it only while both nodes are connected."""
+        state = self.states.get(stack.resource)
+        if state is None or (peers_present(state) and not stack.observer.resyncing) or self._is_84():
+            return
+        try:
+            fresh = drbd.state(stack.resource)
+        except Failure:
+            return
+        for index, device in fresh.peer_devices.items():
+            if index in state.peer_devices:
+                new = {key: device[key] for key in ("out-of-sync", "done", "eta") if key in device}
+                state.peer_devices[index].update(new)
+
+    def _sample(self, stack: Stack, now: float) -> metrics.Sample:
+        state = self.state(stack.resource)
+        sample = metrics.Sample(stack.name, stack.resource, stack.verdict.kind)
+        sample.role = _distinct([state.resource], "role")
+        sample.peer_role = _distinct(list(state.connections.values()), "role")
+        sample.disk = _distinct(list(state.devices.values()), "disk")
+        sample.peer_disk = _distinct(list(state.peer_devices.values()), "peer-disk")
+        sample.connection = _distinct(list(state.connections.values()), "connection")
+        sample.replication = _distinct(list(state.peer_devices.values()), "replication")
+        if state.configured:
+            sample.out_of_sync = self._out_of_sync(state) * 1024
+        sample.suspended = state.resource.get("suspended", "no") != "no"
+        sample.percent = stack.verdict.percent
+        sample.stalled = stack.observer.stalled
+        since = stack.observer.unready_since
+        if stack.observer.ready:
+            sample.unready = 0.0
+        elif since is not None:
+            sample.unready = now - min(since, since if stack.began is None else stack.began)
+        sample.layers = stack.layers
+        return sample
+
+    def _ask_layers(self) -> None:
+        """How long each layer of each stack took when it was started last; one question for all."""
+        mounts = {}
+        names = []
+        for stack in self.stacks.values():
+            names += [f"drbdocfs-{layer}@{stack.name}.service" for layer in metrics.LAYERS[:4]]
+            mountpoint = (records.read(stack.name, "promote") or {}).get("MOUNTPOINT", "")
+            try:
+                mounts[stack.name] = mount_unit(mountpoint) if mountpoint else ""
+            except Unwritable:
+                mounts[stack.name] = ""
+        if not names:
+            return
+        names += [unit for unit in mounts.values() if unit] + ["drbdocfs-o2cb@*.service"]
+        argv = ["systemctl", "show", "--property=Id,Requires,InactiveExitTimestampMonotonic"]
+        argv[-1] += ",ActiveEnterTimestampMonotonic"
+        try:
+            found = metrics.units(run([*argv, *names], 20).out)
+        except Failure:
+            return
+        for stack in self.stacks.values():
+            mount = found.get(mounts[stack.name], {})
+            clusters = [unit for unit in mount.get("Requires", "").split() if unit.startswith("drbdocfs-o2cb@")]
+            units = {layer: f"drbdocfs-{layer}@{stack.name}.service" for layer in metrics.LAYERS[:4]}
+            units["o2cb"] = clusters[0] if clusters else ""
+            units["mount"] = mounts[stack.name]
+            stack.layers = {}
+            for layer, unit in units.items():
+                seconds = metrics.start_seconds(found.get(unit, {}))
+                if seconds is not None:
+                    stack.layers[layer] = seconds
+
+    # --- sleep ---
+
+    def _deadlines(self) -> "list[float | None]":
+        found: "list[float | None]" = [self.layers_due, self._metrics_due(_readers())]
+        if self.process is None and self.stacks and drbd.loaded():
+            found.append(self.retry)
+        if self.coming is not None:
+            found.append(self.opened + DUMP_LIMIT)
+        now = time.monotonic()
+        for stack in self.stacks.values():
+            found.append(stack.observer.due)
+            left = self._alone_due(stack)
+            if left is not None and left > now:
+                found.append(left)
+            if stack.waiting is not None and stack.verdict.go:
+                found.append(self._start_due(stack))
+            if stack.no_address_since is not None and self._connect_due(stack) > now:
+                found.append(self._connect_due(stack))  # after that it is the address that is waited for
+            found.append(stack.apart_due)
+        return found
+
+    def _sleep(self) -> None:
+        """Until something comes, or the next deadline."""
+        if self.addresses is not None and all(s.verdict.kind != NO_ADDRESS for s in self.stacks.values()):
+            self.addresses.close()
+            self.addresses = None
+        due = [deadline for deadline in self._deadlines() if deadline is not None]
+        # Rounded up: waking a moment too early would only mean to go to sleep again.
+        timeout = max(0, int((min(due) - time.monotonic()) * 1000 + 0.999)) if due else None
+        process = self.process
+        poll = select.poll()
+        poll.register(self.socket.fileno(), select.POLLIN)
+        if self.addresses is not None:
+            poll.register(self.addresses.fileno(), select.POLLIN)
+        if process is not None:
+            for fd in process.fds:
+                poll.register(fd, select.POLLIN)
+        # One that is killed cannot say that its waiting is ours now.
+        waits = []
+        for stack in self.stacks.values():
+            pidfd = _process(stack.waiter) if stack.booting else None
+            if pidfd == GONE:
+                timeout = 0
+            elif pidfd is not None:
+                waits.append(pidfd)
+                poll.register(pidfd, select.POLLIN)
+        try:
+            ready = [fd for fd, _ in poll.poll(timeout)]
+        finally:
+            for fd in waits:
+                os.close(fd)
+        if self.socket.fileno() in ready:
+            self.socket.drain()
+            if self.retry is None:
+                self.retry = 0.0
+        if self.addresses is not None and self.addresses.fileno() in ready:
+            self.addresses.drain()
+        if process is not None and any(fd in ready for fd in process.fds):
+            self._read(process)
+
+    def _read(self, process: Process) -> None:
+        for fd, data in process.read(0):
+            if fd == process.out_fd:
+                self.rest += data
+            else:
+                self.errors = (self.errors + data)[-2000:]
+        now = time.monotonic()
+        *lines, self.rest = self.rest.split(b"\n")
+        for line in lines:
+            self._line(line.decode("utf-8", "replace"), now)
+            if self.process is None:
+                return  # events were lost: what follows is no use
+        if not process.fds:
+            self._end_tool(now)
+
+
+def _number(text: str, otherwise: float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return otherwise
+
+
+def _is_late(waiting: "dict[str, str]") -> bool:
+    """The wait has given up, or was killed before it could say so."""
+    return waiting.get("STATE") == "late" or not os.path.exists("/proc/" + (waiting.get("PID") or "0"))
+
+
+def _process(pid: str) -> "int | None":
+    """A descriptor that can be read once the process has ended; GONE when it has, None where the kernel has none."""
+    try:
+        return os.pidfd_open(int(pid))
+    except ProcessLookupError:
+        return GONE
+    except (AttributeError, ValueError, OSError):
+        return None  # before Linux 5.3
+
+
+def _both_primary(state: State) -> bool:
+    roles = [state.resource.get("role"), *(connection.get("role") for connection in state.connections.values())]
+    return len(roles) > 1 and all(role == "Primary" for role in roles)
+
+
+def _time_of_day(when: float) -> str:
+    """Local time, with the day where it is another one."""
+    there = time.localtime(when)
+    same = there[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if same else "%Y-%m-%d %H:%M", there)
+
+
+def _distinct(tables: "list[dict[str, str]]", key: str) -> "list[str]":
+    return sorted({table[key] for table in tables if table.get(key)})
+
+
+def _readers() -> "list[str]":
+    """Directories of node_exporter's textfile collector that are there."""
+    names = os.environ.get("DRBDOCFS_TEXTFILE_DIRECTORIES", TEXTFILES).split(":")
+    return [system.path(name) for name in names if name and os.path.isdir(system.path(name))]
+
+
+def _write(name: str, text: str) -> None:
+    """Whole or not at all; the collector reads no other name than *.prom."""
+    try:
+        with open(name + ".new", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.rename(name + ".new", name)
+    except OSError as error:
+        _say(f"<4>{name}: {error.strerror}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _end(number: int, frame: object) -> None:
+    raise Ended
+
+
+def main() -> int:
+    """Entry point of libexec/follow."""
+    if len(sys.argv) != 1:
+        _say("usage: follow")
+        return 2
+    _signal.signal(_signal.SIGTERM, _end)
+    _signal.signal(_signal.SIGINT, _end)
+    follow = None
+    try:
+        follow = Follow()
+        follow.run()
+    except Ended:
+        pass
+    except Exception as error:
+        text = str(error) if isinstance(error, (OSError, Failure)) else mistake.words(error)
+        notify("STATUS=" + text)
+        _say(f"<3>{text}")
+        time.sleep(3)  # whatever it was, not at full speed again
+        return EX_SOFTWARE
+    finally:
+        if follow is not None:
+            follow.close()
+    return 0
