@@ -6,11 +6,27 @@ import argparse
 import os
 import sys
 from importlib import import_module
-from pkgutil import iter_modules
+from typing import Any
 
 from drbdocfs_boot import __version__, verbs
 
 EX_UNAVAILABLE = 69
+
+
+class _Verb(argparse.ArgumentParser):
+    """A verb's parser: its module is imported when the verb is used, and only then."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.module: Any = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        name = self.prog.rpartition(" ")[2]
+        self.module = import_module(f"{verbs.__name__}.{name.replace('-', '_')}")
+        self.description = self.module.__doc__
+        self.module.arguments(self)
+        self.set_defaults(run=self.module.run)
+        return super().parse_known_args(args, namespace)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,18 +38,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"drbdocfs {__version__}")
     parser.add_argument("--root", metavar="DIR", help="read configuration, fstab and the tools' files below DIR")
-    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    known = {}
-    for module in iter_modules(verbs.__path__):
-        verb = known[module.name] = import_module(f"{verbs.__name__}.{module.name}")
-        verb.arguments(subparsers.add_parser(module.name, help=verb.HELP, description=verb.__doc__))
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Verb)
+    for name, text in verbs.HELP.items():
+        subparsers.add_parser(name, help=text, prog=f"drbdocfs {name}")
     args = parser.parse_args(argv)
     if args.root is not None:
         if not os.path.isdir(args.root):
             parser.error(f"--root {args.root}: no such directory")
         os.environ["DRBDOCFS_ROOT"] = os.path.abspath(args.root)
     try:
-        return int(known[args.verb].run(args))
+        return int(args.run(args))
     except BrokenPipeError:
         # The reader (head, less) has gone; keep the interpreter from complaining about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
 from dataclasses import asdict, dataclass, field
 
 from drbdocfs_boot import escape
 from drbdocfs_boot.events import State
 from drbdocfs_boot.stack import Problem, Stack
 from drbdocfs_boot.systemd import UnitState
-from drbdocfs_boot.verdict import Verdict
+from drbdocfs_boot.verdict import ALONE_REFUSED, NO_ADDRESS, NOT_UPTODATE, WAITING, Verdict, clock
 
 JSON_VERSION = 1
 # systemd's words for a unit -> the words of an administrator.
@@ -55,8 +57,31 @@ class DrbdReport:
 
 
 @dataclass(frozen=True)
+class WaitingReport:
+    """A wait for the peer that goes on: ``state`` boot while the wait unit does it, late while
+    drbdocfs-follow.service does; ``seconds`` since when the peer is missing, ``since`` the same in seconds since
+    1970; ``peer_timeout`` seconds after which ``when_alone`` decides."""
+
+    state: str
+    kind: str
+    reason: str
+    seconds: float
+    since: float
+    when_alone: str
+    peer_timeout: float
+
+
+@dataclass(frozen=True)
+class AloneReport:
+    """The stack was brought up without its peer, ``since`` (seconds since 1970), because of ``reason``."""
+
+    since: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class StackReport:
-    """A stack; ``state`` is up only when every layer is."""
+    """A stack; ``state`` is up only when every layer is.  ``waiting`` and ``alone`` are None where they are not."""
 
     name: str
     state: str
@@ -66,6 +91,8 @@ class StackReport:
     cluster: str
     layers: list[LayerReport]
     drbd: DrbdReport | None
+    waiting: WaitingReport | None = None
+    alone: AloneReport | None = None
 
 
 def layer_units(stack: Stack) -> dict[str, str]:
@@ -103,7 +130,41 @@ def drbd_report(state: State, verdict: Verdict) -> DrbdReport:
     )
 
 
-def stack_report(stack: Stack, units: dict[str, UnitState], drbd: DrbdReport | None) -> StackReport:
+def waiting_report(record: dict[str, str] | None, monotonic: float, now: float) -> WaitingReport | None:
+    """From the record STACK.waiting; both clocks as they are now, since the record counts from the boot."""
+    if record is None:
+        return None
+    seconds = max(0.0, monotonic - _number(record.get("BEGAN", ""), monotonic))
+    return WaitingReport(
+        state="late" if record.get("STATE") == "late" else "boot",
+        kind=record.get("KIND", ""),
+        reason=record.get("REASON", ""),
+        seconds=round(seconds, 1),
+        since=round(now - seconds, 1),
+        when_alone=record.get("WHEN_ALONE", ""),
+        peer_timeout=_number(record.get("PEER_TIMEOUT", ""), 0.0) / 1e6,
+    )
+
+
+def alone_report(record: dict[str, str] | None) -> AloneReport | None:
+    """From the record STACK.alone."""
+    return None if record is None else AloneReport(_number(record.get("TIME", ""), 0.0), record.get("WHY", ""))
+
+
+def _number(text: str, otherwise: float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return otherwise
+
+
+def stack_report(
+    stack: Stack,
+    units: dict[str, UnitState],
+    drbd: DrbdReport | None,
+    waiting: WaitingReport | None = None,
+    alone: AloneReport | None = None,
+) -> StackReport:
     """Put one stack together."""
     layers = [_layer(layer, units[unit]) for layer, unit in layer_units(stack).items()]
     states = [layer.state for layer in layers]
@@ -111,7 +172,9 @@ def stack_report(stack: Stack, units: dict[str, UnitState], drbd: DrbdReport | N
         overall = "up"
     else:
         overall = next((s for s in ("failed", "starting", "stopping", "unknown") if s in states), "down")
-    return StackReport(stack.name, overall, stack.mountpoint, stack.device, stack.resource, stack.cluster, layers, drbd)
+    return StackReport(
+        stack.name, overall, stack.mountpoint, stack.device, stack.resource, stack.cluster, layers, drbd, waiting, alone
+    )
 
 
 def _layer(layer: str, unit: UnitState) -> LayerReport:
@@ -133,17 +196,84 @@ def as_json(stacks: list[StackReport], problems: tuple[Problem, ...]) -> dict[st
     }
 
 
+def word(stack: StackReport) -> str:
+    """The stack's state in one word for people: a stack that waits in the background has not simply failed, and one
+    of which nothing is up, failed or waits was stopped (or never started)."""
+    if stack.waiting is not None and stack.waiting.state == "late" and stack.state not in ("up", "starting"):
+        return "late"
+    if stack.state == "down" and stack.waiting is None:
+        # Units that several stacks share, and a mount by hand, may be up all the same.
+        own = [layer.state for layer in stack.layers if layer.layer in ("loop", "attach", "wait", "promote")]
+        return "stopped" if all(state == "down" for state in own) else "down"
+    return stack.state
+
+
+def notes(stack: StackReport) -> list[tuple[str, str]]:
+    """(Name, sentence) of what the layers do not say: a wait in the background, a stack that is up alone."""
+    found = []
+    if word(stack) == "late" and stack.waiting is not None:
+        found.append(("late", f"waits in the background (drbdocfs-follow.service): {_waits_for(stack)}"))
+    elif stack.waiting is not None and stack.state == "starting":
+        found.append(("waits", _waits_for(stack)))
+    if stack.alone is not None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stack.alone.since))
+        found.append(("alone", f"since {when}, because {stack.alone.reason}"))
+    return found
+
+
+def _waits_for(stack: StackReport) -> str:
+    """What the stack waits for now, and for how long: DRBD's state is newer than the record."""
+    waiting = stack.waiting
+    if waiting is None:
+        return ""
+    kind, reason = waiting.kind, waiting.reason
+    # Why it may not go on alone stands in the record only; else DRBD's state is newer.
+    recorded = kind in (ALONE_REFUSED, NOT_UPTODATE)
+    if (
+        stack.drbd is not None
+        and stack.drbd.verdict not in ("unknown", "starting", "ready")
+        and not (recorded and stack.drbd.verdict in (WAITING, NO_ADDRESS))
+    ):
+        kind, reason = stack.drbd.verdict, stack.drbd.reason
+    if kind in (WAITING, NO_ADDRESS):
+        whole = waiting.peer_timeout if waiting.when_alone != "wait" else 0.0
+        if waiting.seconds < whole:
+            return f"{reason}, {clock(waiting.seconds)} of {clock(whole)}"
+        return f"{reason}, {clock(waiting.seconds)}"
+    return reason
+
+
+def summary(stack: StackReport) -> str:
+    """One line: the state and its reason."""
+    state = word(stack)
+    text = "; ".join(f"{name}: {said}" if name != state else said for name, said in notes(stack))
+    if not text and state in ("failed", "starting", "stopping", "unknown"):
+        layer = next((one for one in stack.layers if one.state == state), None)
+        if layer is not None:
+            text = f"{layer.layer}: {layer.detail}" if layer.detail else layer.layer
+    if state == "up" and stack.drbd is not None and stack.drbd.verdict != "ready":
+        text = "; ".join(filter(None, (text, stack.drbd.reason)))
+    return f"{state}: {text}" if text else state
+
+
+def gist(line: str) -> str:
+    """A summary without what changes all the time (clocks, single percents): a new line is due when it differs."""
+    line = re.sub(r"(?:, )?(?<![\w.:])\d+(?::\d\d){1,2}(?![\w:])(?: of \d+(?::\d\d){1,2}| left)?", "", line)
+    return re.sub(r"\b(\d*)\d %", r"\1_ %", line)
+
+
 def as_text(stacks: list[StackReport], problems: tuple[Problem, ...]) -> str:
     """For people: one block a stack, one line a layer."""
     blocks = []
     for stack in stacks:
-        lines = [f"{stack.name}: {stack.state}  {stack.mountpoint} on {stack.device} ({stack.resource})"]
+        lines = [f"{stack.name}: {word(stack)}  {stack.mountpoint} on {stack.device} ({stack.resource})"]
         for layer in stack.layers:
             lines.append(f"  {layer.layer:<8} {layer.state:<9} {layer.detail}".rstrip())
         if stack.drbd is not None:
             lines.append(f"  {'drbd':<8} {stack.drbd.words()}")
-            if stack.drbd.advice and stack.state != "up":
-                lines.append(f"  {'':<8} what to do: {stack.drbd.advice}")
+        lines += [f"  {name:<8} {said}" for name, said in notes(stack)]
+        if stack.drbd is not None and stack.drbd.advice and stack.state != "up":
+            lines.append(f"  {'':<8} what to do: {stack.drbd.advice.replace('STACK', stack.name)}")
         blocks.append("\n".join(lines))
     if problems:
         blocks.append("\n".join(f"configuration: {problem}" for problem in problems))

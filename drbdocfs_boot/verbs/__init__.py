@@ -1,1 +1,12 @@
-"""The verbs of ``drbdocfs``, one a file.  Each has HELP, ``arguments`` and ``run``; the file's name is the verb."""
+"""The verbs of ``drbdocfs``, one a file, each with ``arguments`` and ``run``.
+
+The file's name is the verb's, with ``_`` for ``-``.  The table is here, so that nothing is imported for a verb that
+is not used.
+"""
+
+HELP = {
+    "generate": "what the generator would write, without touching the system",
+    "proceed": "end the wait for the peer: go on alone",
+    "split-brain": "show both sides of a split brain; resolve it with the victim's host named",
+    "status": "every layer of every stack, with what it waits for",
+}

@@ -9,7 +9,6 @@ import sys
 from drbdocfs_boot import fstab, generator, lean, units
 from drbdocfs_boot.tools import system
 
-HELP = "what the generator would write, without touching the system"
 EX_USAGE = 2
 EX_CONFIG = 78
 EX_CANTCREAT = 73

@@ -6,20 +6,25 @@ import argparse
 import json
 import os
 import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-from drbdocfs_boot import config, report, systemd
-from drbdocfs_boot.tools import drbd
-from drbdocfs_boot.tools.failure import Failure
+from drbdocfs_boot import config, report, systemd, watch
+from drbdocfs_boot.stack import Problem
 
-HELP = "every layer of every stack, with what it waits for"
 EX_UNAVAILABLE = 69
 EX_CONFIG = 78
 EX_USAGE = 2
+Look = Callable[[], "list[report.StackReport]"]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stack", metavar="STACK", nargs="?", help="this stack only")
-    parser.add_argument("--json", action="store_true", help="machine-readable, with a version field")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="machine-readable, with a version field")
+    how.add_argument("--watch", action="store_true", help="go on showing it; to a pipe, a line per change")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,24 +37,117 @@ def run(args: argparse.Namespace) -> int:
         print(f"drbdocfs: there is no stack '{args.stack}'; configured: {names}", file=sys.stderr)
         return EX_USAGE
     try:
-        units = systemd.states(u for s in stacks for u in report.layer_units(s).values()) if stacks else {}
+        if not stacks:
+            args.watch = False  # there is nothing that could change
+        if args.watch and sys.stdout.isatty():
+            reports = _live(lambda: watch.look(stacks), problems)
+        elif args.watch:
+            reports = _lines(lambda: watch.look(stacks), problems)
+        else:
+            reports = watch.look(stacks)
     except systemd.NoSystemd as error:
         print(f"drbdocfs: {error.message}\nwhat to do: {error.advice}", file=sys.stderr)
         return EX_UNAVAILABLE
-    reports = [report.stack_report(s, units, _drbd(s.resource)) for s in stacks]
     if args.json:
         print(json.dumps(report.as_json(reports, problems), indent=2))
-    else:
+    elif not args.watch or sys.stdout.isatty():
         print(report.as_text(reports, problems))
     if problems:
         return EX_CONFIG
     return 0 if all(r.state == "up" for r in reports) else 1
 
 
-def _drbd(resource: str) -> report.DrbdReport:
+def _lines(look: Look, problems: tuple[Problem, ...]) -> list[report.StackReport]:
+    """A line per change, with its time, until the reader or Ctrl-C ends it; the last state."""
+    for problem in problems:
+        print(f"configuration: {problem}", flush=True)
+    told: dict[str, str] = {}
+    reports: list[report.StackReport] = []
     try:
-        drbd.require_module()
-        state = drbd.state(resource)
-        return report.drbd_report(state, drbd.verdict(state, resource))
-    except Failure as failure:
-        return report.DrbdReport("unknown", failure.message, failure.advice)
+        while True:
+            reports = look()
+            for one in reports:
+                line = report.summary(one)
+                if report.gist(line) != told.get(one.name):
+                    told[one.name] = report.gist(line)
+                    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {one.name}: {line}", flush=True)
+            time.sleep(watch.EVERY)
+    except KeyboardInterrupt:
+        return reports
+
+
+def _live(look: Look, problems: tuple[Problem, ...]) -> list[report.StackReport]:
+    """Draw it anew every second until q or Ctrl-C; the last state."""
+    reports: list[report.StackReport] = []
+    with _Keys() as keys, _Screen() as draw:
+        try:
+            while True:
+                reports = look()
+                draw(report.as_text(reports, problems) + "\n\nq ends this")
+                if keys.pressed("q", watch.EVERY):
+                    return reports
+        except KeyboardInterrupt:
+            return reports
+
+
+class _Keys:
+    """Single keys from the terminal, without Enter; nothing where standard input is none."""
+
+    def __enter__(self) -> _Keys:
+        import termios
+        import tty
+
+        self._saved = None
+        if sys.stdin.isatty():
+            self._saved = termios.tcgetattr(sys.stdin)
+            tty.setcbreak(sys.stdin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import termios
+
+        if self._saved is not None:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._saved)
+
+    def pressed(self, key: str, seconds: float) -> bool:
+        """Wait up to ``seconds``; True when the key came."""
+        import select
+
+        deadline = time.monotonic() + seconds
+        while True:
+            left = deadline - time.monotonic()
+            if self._saved is None or left <= 0:
+                time.sleep(max(0.0, left))
+                return False
+            if select.select([sys.stdin], [], [], left)[0]:
+                got = os.read(sys.stdin.fileno(), 64).decode("utf-8", "replace")
+                if key in got.lower() or not got:
+                    return True
+
+
+class _Screen:
+    """Where to draw, on the terminal's other screen: rich's live view, or without rich the terminal itself."""
+
+    def __enter__(self) -> Callable[[str], None]:
+        self._live: Any = None
+        try:
+            live, text = import_module("rich.live"), import_module("rich.text")
+        except ImportError:
+            sys.stdout.write("\x1b[?1049h")
+            return self._plain
+        self._live = live.Live(auto_refresh=False, screen=True)
+        self._live.__enter__()
+        return lambda words: self._live.update(text.Text(words), refresh=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.__exit__(None, None, None)
+        else:
+            sys.stdout.write("\x1b[?1049l")
+            sys.stdout.flush()
+
+    @staticmethod
+    def _plain(text: str) -> None:
+        # Home, each line cleared to its end, then the rest of the screen: no flicker.
+        sys.stdout.write("\x1b[H" + text.replace("\n", "\x1b[K\n") + "\x1b[K\x1b[J")
+        sys.stdout.flush()

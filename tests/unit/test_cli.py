@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drbdocfs_boot import systemd
+from drbdocfs_boot import systemd, verbs
 from drbdocfs_boot.cli import main
 from drbdocfs_boot.systemd import NoSystemd
 
@@ -33,12 +33,65 @@ def test_wrong_usage_is_2(argv: list[str]) -> None:
     assert caught.value.code == 2
 
 
-def test_every_verb_of_the_directory_is_offered(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
+def test_every_verb_of_the_directory_is_offered_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    files = {file.stem.replace("_", "-") for file in (TOP / "drbdocfs_boot/verbs").glob("[a-z]*.py")}
+    assert set(verbs.HELP) == files
+    with pytest.raises(SystemExit) as caught:
         main(["--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name, words in verbs.HELP.items():
+        assert f" {name} {words}" in text
+
+
+@pytest.mark.parametrize("name", sorted(verbs.HELP))
+def test_every_verb_has_help_of_its_own(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help"])
+    assert caught.value.code == 0
     text = capsys.readouterr().out
-    for file in (TOP / "drbdocfs_boot/verbs").glob("[a-z]*.py"):
-        assert f"\n    {file.stem} " in text
+    assert text.startswith(f"usage: drbdocfs {name} [-h]")
+    assert "positional arguments" in text or "--to DIR" in text
+
+
+def test_only_the_verb_that_is_used_is_imported() -> None:
+    script = (
+        "import sys; sys.path.insert(0, '.'); from drbdocfs_boot import cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print('\\n'.join(m for m in sys.modules if m.startswith('drbdocfs_boot.verbs.')))"
+    )
+    for argv, expected in ((["--version"], []), (["generate", "--help"], ["drbdocfs_boot.verbs.generate"])):
+        result = subprocess.run(
+            ["/usr/bin/python3", "-I", "-c", script, *argv], cwd=TOP, capture_output=True, text=True, check=True
+        )
+        assert [line for line in result.stdout.splitlines() if line.startswith("drbdocfs_boot.")] == expected
+
+
+@pytest.mark.parametrize("verb", ["proceed", "split-brain"])
+def test_verbs_for_a_stack_want_one_that_is_there(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = root(tmp_path, GOOD + "[mail]\nresource = r1\n")
+    assert main(["--root", place, verb, "nope"]) == 2
+    assert capsys.readouterr().err == "drbdocfs: there is no stack 'nope'; configured: web\n"
+    assert main(["--root", place, verb, "mail"]) == 78
+    assert "drbdocfs.conf:6: [mail]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["proceed", "split-brain"])
+def test_verbs_for_a_stack_want_root(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert main(["--root", root(tmp_path), verb, "web"]) == 77
+    assert capsys.readouterr().err.startswith("drbdocfs: only root may do this\n")
+
+
+def test_watch_and_json_exclude_each_other() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["status", "--json", "--watch"])
+    assert caught.value.code == 2
 
 
 def test_status_without_systemd_is_a_sentence(

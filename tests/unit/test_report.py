@@ -132,3 +132,139 @@ def test_json_is_versioned_and_complete() -> None:
 
 def test_nothing_configured() -> None:
     assert report.as_text([], ()) == "no stack is configured (/etc/drbdocfs/drbdocfs.conf)"
+
+
+# --- waiting, late, alone, stopped ----------------------------------------------------------------------------
+
+RECORD = {
+    "RESOURCE": "r0", "BEGAN": "1000.000", "WHEN_ALONE": "newest", "PEER_TIMEOUT": "120000000", "STATE": "boot",
+    "KIND": "waiting", "REASON": "waiting for server2 at 10.0.0.2:7789 (Connecting)",
+}  # fmt: skip
+CONNECTING = """exists resource name:r0 role:Secondary
+exists connection name:r0 peer-node-id:0 conn-name:peer connection:Connecting role:Unknown
+exists device name:r0 volume:0 minor:0 disk:UpToDate
+exists peer-device name:r0 peer-node-id:0 conn-name:peer volume:0 replication:Off peer-disk:DUnknown
+exists -
+"""
+STARTING = {"wait": ("activating", "", ""), "promote": ("inactive", "", ""), "mount": ("inactive", "", "")}
+FAILED = {**STARTING, "wait": ("failed", "exit-code", "not ready after 3:00")}
+DOWN = dict.fromkeys(("loop", "attach", "wait", "promote", "o2cb", "mount"), ("inactive", "success", ""))
+
+
+def about(text: str = CONNECTING) -> report.DrbdReport:
+    state = read(text)
+    return report.drbd_report(state, judge(state, "r0", peer="server2 at 10.0.0.2:7789"))
+
+
+def waiting(after: float = 23.0, **changes: str) -> report.WaitingReport | None:
+    return report.waiting_report({**RECORD, **changes}, 1000.0 + after, 1_763_800_000.0)
+
+
+def test_a_wait_at_boot_shows_its_clock() -> None:
+    one = report.stack_report(STACK, units(**STARTING), about(), waiting())
+    assert report.word(one) == "starting"
+    assert report.summary(one) == ("starting: waits: waiting for server2 at 10.0.0.2:7789 (Connecting), 0:23 of 2:00")
+    assert "\n  waits    waiting for server2 at 10.0.0.2:7789 (Connecting), 0:23 of 2:00\n" in report.as_text([one], ())
+
+
+def test_a_wait_without_a_limit_of_its_own_shows_how_long_it_has_been() -> None:
+    one = report.stack_report(STACK, units(**STARTING), about(), waiting(WHEN_ALONE="wait"))
+    assert report.summary(one).endswith("(Connecting), 0:23")
+    one = report.stack_report(STACK, units(**STARTING), about(), waiting(after=3723.0))
+    assert report.summary(one).endswith("(Connecting), 1:02:03")
+
+
+def test_late_is_said_instead_of_failed() -> None:
+    one = report.stack_report(STACK, units(**FAILED), about(), waiting(after=600, STATE="late"))
+    assert one.state == "failed"  # the stable form keeps systemd's view
+    assert report.word(one) == "late"
+    text = report.as_text([one], ())
+    assert text.startswith("web: late  /mnt/storage on /dev/drbd0 (r0)\n")
+    assert (
+        "\n  late     waits in the background (drbdocfs-follow.service):"
+        " waiting for server2 at 10.0.0.2:7789 (Connecting), 10:00\n"
+    ) in text
+    assert report.summary(one).startswith("late: waits in the background (drbdocfs-follow.service): waiting for")
+
+
+def test_why_it_may_not_go_on_alone_comes_from_the_record() -> None:
+    refused = "waiting for server2; not alone: DRBD's metadata does not show that"
+    one = report.stack_report(
+        STACK, units(**FAILED), about(), waiting(after=600, STATE="late", KIND="alone-refused", REASON=refused)
+    )
+    assert report.summary(one).endswith(refused)
+
+
+def test_a_resync_while_late_is_newer_than_the_record() -> None:
+    text = CONNECTING.replace("Connecting role:Unknown", "Connected role:Secondary").replace(
+        "replication:Off peer-disk:DUnknown", "replication:SyncTarget peer-disk:UpToDate done:37.20 eta:41"
+    )
+    one = report.stack_report(STACK, units(**FAILED), about(text), waiting(after=600, STATE="late"))
+    assert report.summary(one).endswith("(drbdocfs-follow.service): resync from server2 37 %, 0:41 left")
+
+
+def test_up_and_alone() -> None:
+    alone = report.alone_report({"WHY": "goes on alone: told so by 'drbdocfs proceed'", "TIME": "1763800000"})
+    one = report.stack_report(STACK, units(), about(), None, alone)
+    assert report.word(one) == "up"
+    assert "\n  alone    since 20" in report.as_text([one], ())
+    assert ", because goes on alone: told so by 'drbdocfs proceed'" in report.summary(one)
+    assert report.summary(one).endswith("; waiting for server2 at 10.0.0.2:7789 (Connecting)")
+
+
+def test_stopped_by_the_administrator() -> None:
+    one = report.stack_report(STACK, units(**DOWN), None)
+    assert (one.state, report.word(one), report.summary(one)) == ("down", "stopped", "stopped")
+    # A cluster that other stacks share stays up.
+    assert report.word(report.stack_report(STACK, units(**{**DOWN, "o2cb": ("active", "", "")}), None)) == "stopped"
+    assert report.word(report.stack_report(STACK, units(**{**DOWN, "attach": ("active", "", "")}), None)) == "down"
+
+
+def test_summary_of_a_failed_layer() -> None:
+    one = report.stack_report(STACK, units(loop=("failed", "exit-code", "/drbd-loop.img is not there")), None)
+    assert report.summary(one) == "failed: loop: /drbd-loop.img is not there"
+
+
+def test_json_of_waiting_and_alone() -> None:
+    one = report.stack_report(STACK, units(**STARTING), about(), waiting(STATE="late"), report.AloneReport(7.0, "why"))
+    stack = json.loads(json.dumps(report.as_json([one], ())))["stacks"][0]
+    assert stack["waiting"] == {
+        "state": "late",
+        "kind": "waiting",
+        "reason": RECORD["REASON"],
+        "seconds": 23.0,
+        "since": 1_763_799_977.0,
+        "when_alone": "newest",
+        "peer_timeout": 120.0,
+    }
+    assert stack["alone"] == {"since": 7.0, "reason": "why"}
+    plain = json.loads(json.dumps(report.as_json([report.stack_report(STACK, units(), None)], ())))["stacks"][0]
+    assert (plain["waiting"], plain["alone"]) == (None, None)
+
+
+def test_records_that_say_nothing() -> None:
+    assert report.waiting_report(None, 1.0, 2.0) is None
+    assert report.alone_report(None) is None
+    found = report.waiting_report({}, 5.0, 100.0)
+    assert found is not None
+    assert (found.state, found.seconds, found.since, found.peer_timeout) == ("boot", 0.0, 100.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        ("waiting for s2 at 10.0.0.2:7789, 0:23 of 2:00", "waiting for s2 at 10.0.0.2:7789, 1:24 of 2:00", True),
+        ("resync from server2 37 %, 0:41 left", "resync from server2 38 %, 0:39 left", True),
+        ("resync from server2 37 %, 0:41 left", "resync from server2 41 %, 0:39 left", False),
+        ("resync from server2 7 %", "resync from server2 9 %", True),
+        ("resync from server2 9 %", "resync from server2 10 %", False),
+        ("resync from server2 97 %", "resync from server2 100 %", False),
+        ("waiting for server2 at 10.0.0.2:7789, 0:23", "waiting for server2 at 10.0.0.2:7790, 0:23", False),
+        ("waiting for server2 at 10.0.0.2:77, 0:23", "waiting for server2 at 10.0.0.2:78, 0:24", False),
+        ("waiting for [fd00::12:34]:7789, 0:23", "waiting for [fd00::12:35]:7789, 0:23", False),
+        ("late: 59:59", "late: 1:00:00", True),
+        ("up", "starting", False),
+    ],
+)  # fmt: skip
+def test_what_is_worth_a_new_line(one: str, two: str, same: bool) -> None:
+    assert (report.gist(one) == report.gist(two)) is same

@@ -1,0 +1,20 @@
+"""The one question that the command asks: whether it is really to be done."""
+
+from __future__ import annotations
+
+import sys
+
+
+def possible() -> bool:
+    """True when there is somebody to ask: both ends are a terminal."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def yes(question: str) -> bool:
+    """Ask; True only for the whole word ``yes``.  The end of the input is a no."""
+    sys.stdout.write(question + " Type 'yes': ")
+    sys.stdout.flush()
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        print()
+    return answer.strip() == "yes"

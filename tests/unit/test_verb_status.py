@@ -1,0 +1,152 @@
+"""``drbdocfs status --watch``: lines to a pipe, a live view on a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from drbdocfs_boot import report, watch
+from drbdocfs_boot.cli import main
+from drbdocfs_boot.verbs import status
+
+from .test_report import STACK, STARTING, about, units, waiting
+
+TOP = Path(__file__).parent.parent.parent
+
+
+class Looks:
+    """What is seen, one after the other; then the administrator has had enough."""
+
+    def __init__(self, *seen: report.StackReport) -> None:
+        self.seen = list(seen)
+
+    def __call__(self, stacks: object) -> list[report.StackReport]:
+        if not self.seen:
+            raise KeyboardInterrupt
+        return [self.seen.pop(0)]
+
+
+def starting(seconds: float) -> report.StackReport:
+    return report.stack_report(STACK, units(**STARTING), about(), waiting(seconds))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(watch, "EVERY", 0.0)
+    monkeypatch.setenv("DRBDOCFS_ROOT", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def _configured(tmp_path: Path) -> None:
+    (tmp_path / "etc/drbdocfs").mkdir(parents=True)
+    (tmp_path / "etc/drbdocfs/drbdocfs.conf").write_text(
+        "[web]\nresource = r0\ndevice = /dev/drbd0\ncluster = web\nmountpoint = /mnt/storage\n"
+    )
+
+
+def test_nothing_to_watch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "etc/drbdocfs/drbdocfs.conf").write_text("")
+    assert main(["status", "--watch"]) == 0
+    assert capsys.readouterr().out == "no stack is configured (/etc/drbdocfs/drbdocfs.conf)\n"
+
+
+def test_a_line_per_change_with_its_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    up = report.stack_report(STACK, units(), None)
+    monkeypatch.setattr(watch, "look", Looks(starting(1), starting(2), starting(3), up, up))
+    assert main(["status", "--watch"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert time.strptime(lines[0][:19], "%Y-%m-%d %H:%M:%S")
+    assert lines[0][19:] == " web: starting: waits: waiting for server2 at 10.0.0.2:7789 (Connecting), 0:01 of 2:00"
+    assert lines[1][19:] == " web: up"
+
+
+def test_the_last_state_is_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "look", Looks(report.stack_report(STACK, units(), None), starting(1)))
+    assert main(["status", "--watch"]) == 1
+
+
+def test_rich_draws_where_it_is_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn: list[Any] = []
+
+    class Live:
+        def __init__(self, **_: object) -> None:
+            drawn.append("begin")
+
+        def __enter__(self) -> Live:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            drawn.append("end")
+
+        def update(self, text: str, refresh: bool) -> None:
+            drawn.append(text)
+
+    for name, values in (("rich", {}), ("rich.live", {"Live": Live}), ("rich.text", {"Text": str})):
+        module = ModuleType(name)
+        vars(module).update(values)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(watch, "look", Looks(starting(1), starting(2)))
+    reports = status._live(lambda: watch.look([]), ())
+    assert [one.state for one in reports] == ["starting"]
+    assert (drawn[0], drawn[-1], len(drawn)) == ("begin", "end", 4)
+    assert "0:02 of 2:00" in drawn[2]
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {top!r})
+sys.modules["rich.live"] = None  # not installed
+from drbdocfs_boot import systemd
+from drbdocfs_boot.cli import main
+from drbdocfs_boot.systemd import UnitState
+systemd.states = lambda names: {{name: UnitState(name, "loaded", "active", "", "", "", 1) for name in names}}
+sys.exit(main(["--root", {root!r}, "status", "--watch"]))
+"""
+
+
+@pytest.mark.parametrize("key", [b"q", b"\x03"])
+def test_on_a_terminal_until_q_or_ctrl_c(tmp_path: Path, key: bytes) -> None:
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        ["/usr/bin/python3", "-c", SCRIPT.format(top=str(TOP), root=str(tmp_path))],
+        stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
+        preexec_fn=lambda: os.close(os.open(os.ttyname(1), os.O_RDWR)),
+    )  # fmt: skip
+    os.close(follower)
+    out = b""
+    deadline = time.monotonic() + 30
+    sent = False
+    while time.monotonic() < deadline and process.poll() is None:
+        if select.select([leader], [], [], 0.1)[0]:
+            try:
+                out += os.read(leader, 65536)
+            except OSError:
+                break
+        if b"q ends this" in out and not sent:
+            sent = True
+            os.write(leader, key)
+    try:
+        assert process.wait(10) == 0
+        while select.select([leader], [], [], 0.1)[0]:
+            out += os.read(leader, 65536)
+    except OSError:
+        pass
+    finally:
+        process.kill()
+        os.close(leader)
+    assert sent
+    text = out.decode()
+    assert "\x1b[?1049h" in text
+    live, _, after = text.partition("\x1b[?1049l")
+    assert "web: up  /mnt/storage on /dev/drbd0 (r0)" in live
+    assert "web: up  /mnt/storage on /dev/drbd0 (r0)" in after  # what was seen last stays on the screen
