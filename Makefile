@@ -8,13 +8,13 @@ export LC_ALL := C.UTF-8
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -p no:cacheprovider -v --color=auto
-# The quick tests mostly wait for the processes that they started, so more of them than cores run side by side.
+# These tests mostly wait for what they started, so more of them than cores run side by side.
 SIDE_BY_SIDE := --numprocesses=6
+BOOTS_SIDE_BY_SIDE := --numprocesses=3
 SETUP := packaging/setup-machine
 
 # The directories of tests in the order in which they run: the quick ones first.
 QUICK := $(wildcard tests/unit tests/generator)
-SLOW := $(wildcard tests/package tests/pid1 tests/lab)
 SHELL_SCRIPTS := $(SETUP) packaging/source-tree packaging/build-deb packaging/build-rpm .ci/run \
 	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm \
 	$(wildcard tests/*.sh tests/*/*.sh tests/*/*/*.sh)
@@ -60,7 +60,9 @@ rpm: setup-build
 
 test: lint deb rpm setup-lab
 	$(PYTEST) $(SIDE_BY_SIDE) $(QUICK)
-	$(PYTEST) --durations=15 $(SLOW)
+	$(PYTEST) tests/package
+	$(PYTEST) $(BOOTS_SIDE_BY_SIDE) --durations=10 tests/pid1
+	$(PYTEST) --durations=15 tests/lab
 
 demo: deb setup-lab
 	$(PYTHON) -m tests.lab.demo --deb dist/drbdocfs-boot_*_all.deb

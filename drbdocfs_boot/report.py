@@ -184,6 +184,8 @@ def _layer(layer: str, unit: UnitState) -> LayerReport:
         state, detail = "unknown", f"unit is {unit.load}"
     elif state == "failed" and not detail:
         detail = unit.result
+    elif state == "down":
+        detail = ""  # systemd keeps the words of the last run
     return LayerReport(layer, unit.name, state, detail, unit.since / 1e6)
 
 

@@ -284,14 +284,18 @@ def _alone(
     missing: Verdict, state: State, policy: "Policy | None", metadata: "Proof | None", elapsed: float
 ) -> Verdict:
     """No peer is there.  ``missing`` says so; the policy may make more of it."""
+    needed = (
+        "bring the other node up, which has the good data; if it is up, 'journalctl -k -g drbd' on both says why they"
+        " do not find together"
+    )
     if policy is None:
-        return missing
+        return missing if _all_uptodate(state) else Verdict(missing.kind, missing.reason, needed)
     if not _all_uptodate(state):
         disks = ", ".join(sorted({d.get("disk", "Unknown") for d in state.devices.values()})) or "none"
         return Verdict(
             NOT_UPTODATE,
             f"{missing.reason.partition('; local disk')[0]}; local disk {disks}: this node cannot go on without it",
-            "bring the other node up, which has the good data",
+            needed,
         )
     if policy.proceed:
         return Verdict(ALONE, "goes on alone: told so by 'drbdocfs proceed'")

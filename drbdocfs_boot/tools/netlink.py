@@ -6,7 +6,10 @@ What has changed is not parsed: who is woken asks for the address that it wants,
 import _socket
 
 ROUTE = 0  # NETLINK_ROUTE
-GROUPS = 0x10 | 0x100  # RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
+# RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, and the same of the routes: the kernel sends the news of an address before it
+# adds the address's local route, which is what bind() looks at (inet_insert_ifa() in net/ipv4/devinet.c).  Who looks
+# in between sees no address, and nobody would wake him again.
+GROUPS = 0x10 | 0x100 | 0x40 | 0x400
 
 
 class Addresses:

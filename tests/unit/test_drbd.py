@@ -154,7 +154,7 @@ srcversion: B438804C5AE8C84C95D0411
 
 @pytest.mark.parametrize(
     ("minor", "expected"),
-    [("0", None), ("1", (20.5, 90.0)), ("10", (0.1, 40953.0)), ("11", None), ("", None)],
+    [("0", None), ("1", (20.5, 90.0)), ("10", (0.0, 40953.0)), ("11", None), ("", None)],
 )
 def test_progress_on_8_4(box: Box, minor: str, expected: tuple[float, float] | None) -> None:
     box.write("/sys/module/drbd/version", "8.4.11\n")
@@ -167,10 +167,11 @@ def test_progress_on_8_4(box: Box, minor: str, expected: tuple[float, float] | N
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        ("\tsync'ed: 20.5% (1/2)K\n", (20.5, None)),
-        ("\tsync'ed: 20.5% (1/2)K\n\tfinish: soon\n", (20.5, None)),
-        ("\tsync'ed: 20.5% (1/2)K\n\tfinish:\n", (20.5, None)),
-        ("\tsync'ed: many% (1/2)K\n\tfinish: 0:00:01\n", None),
+        ("\tsync'ed: 20.5% (1/2)K\n", (50.0, None)),
+        ("\tsync'ed: 20.5% (1/2)K\n\tfinish: soon\n", (50.0, None)),
+        ("\tsync'ed: 20.5% (1/2)K\n\tfinish:\n", (50.0, None)),
+        ("\tsync'ed: 20.5% (1/many)K\n\tfinish: 0:00:01\n", None),
+        ("\tsync'ed: 0.0% (0/0)K\n\tfinish: 0:00:01\n", None),
         ("\tfinish: 0:00:01\n", None),
     ],
 )

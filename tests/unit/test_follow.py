@@ -648,7 +648,7 @@ def test_a_resync_that_stalls_is_told(service: Service) -> None:
     proc = (
         " 0: cs:SyncSource ro:Primary/Primary ds:UpToDate/Inconsistent C r-----\n"
         "    ns:0 nr:0 dw:0 dr:0 al:0 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:f oos:{}\n"
-        "\t[=>..................] sync'ed: 12.3% (123/140)M\n\tfinish: 0:00:41 speed: 3,012 (3,012) K/sec\n"
+        "\t[=>..................] sync'ed: 12.1% (123/140)M\n\tfinish: 0:00:41 speed: 3,012 (3,012) K/sec\n"
     )
     service.box.write("/proc/drbd", proc.format(40960))
     service.stream("change peer-device name:r0 peer-node-id:0 volume:0 replication:SyncSource out-of-sync:40960\n")
@@ -657,8 +657,8 @@ def test_a_resync_that_stalls_is_told(service: Service) -> None:
     service.until(lambda: "drbdocfs_out_of_sync_bytes" in service.metrics and " 41943040\n" in service.metrics)
     time.sleep(1.6)
     service.wake()
-    service.until(lambda: "web: resync to server2 makes no progress at 12.3 %, for 0:01" in service.texts)
+    service.until(lambda: "web: resync to server2 makes no progress at 12.1 %, for 0:01" in service.texts)
     service.until(lambda: service.status.endswith(", no progress"))
     service.box.write("/proc/drbd", proc.format(20480))
     service.wake()
-    service.until(lambda: "web: resync to server2 goes on again at 12.3 %" in service.texts)
+    service.until(lambda: "web: resync to server2 goes on again at 12.1 %" in service.texts)

@@ -365,7 +365,7 @@ def test_wait_shows_what_it_waits_for(drbd: Box, tmp_path: Path, monkeypatch: py
         drbd.write(
             "/proc/drbd",
             " 0: cs:SyncTarget ro:Secondary/Secondary ds:Inconsistent/UpToDate C r-----\n"
-            "\t[===>................] sync'ed: 37.8% (813660/1023932)K\n\tfinish: 0:01:30 speed: 8,976 (6,368) K/sec\n",
+            "\t[===>................] sync'ed: 20.5% (813660/1023932)K\n\tfinish: 0:01:30 speed: 8,976 (6,368) K/sec\n",
         )
         refusal(wait)
         sock.setblocking(False)
@@ -375,8 +375,8 @@ def test_wait_shows_what_it_waits_for(drbd: Box, tmp_path: Path, monkeypatch: py
                 said.append(sock.recv(4096).decode())
         except BlockingIOError:
             pass
-    assert "STATUS=resync from the peer 38 %, 1:30 left, 0:00 of 0:03" in said
-    assert said[-1] == "STATUS=resync from the peer 38 %, 1:30 left, 0:02 of 0:03"
+    assert "STATUS=resync from the peer 20 %, 1:30 left, 0:00 of 0:03" in said
+    assert said[-1] == "STATUS=resync from the peer 20 %, 1:30 left, 0:02 of 0:03"
 
 
 def test_the_wait_leaves_no_process_behind(drbd: Box) -> None:
