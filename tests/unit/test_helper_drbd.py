@@ -755,6 +755,12 @@ def test_an_address_that_stays_away_is_no_reason_to_go_alone(lost: Box) -> None:
     assert (record["STATE"], record["KIND"]) == ("late", "no-address")
 
 
+def test_a_limit_shorter_than_the_settling_knows_the_reason_too(lost: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait, "SETTLE", 5.0)
+    lost.set(BOOT_TIMEOUT="1000000")
+    assert refusal(wait).status == 79
+
+
 def test_but_the_administrator_may_say_so(lost: Box) -> None:
     records.write("web", "proceed", TIME="1", WHO="root")
     assert wait.start(Layer("wait", "web")) == 10
