@@ -120,8 +120,10 @@ def old_machine(session: Session, installation: Installation) -> Iterator[Machin
 
 @pytest.fixture
 def node(old_machine: Machine) -> Iterator[Machine]:
-    """The same, off and with an empty log."""
+    """The same, off, with an empty log, and with no split brain of an earlier boot to be resolved first."""
     world.forget(old_machine)
+    for marker in (old_machine.root / "var/lib/drbdocfs").glob("*.split-brain"):
+        marker.unlink()
     yield old_machine
     old_machine.kill()
 
