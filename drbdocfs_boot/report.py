@@ -10,7 +10,7 @@ from drbdocfs_boot import escape
 from drbdocfs_boot.events import State
 from drbdocfs_boot.stack import Problem, Stack
 from drbdocfs_boot.systemd import UnitState
-from drbdocfs_boot.verdict import ALONE_REFUSED, NO_ADDRESS, NOT_UPTODATE, WAITING, Verdict, clock
+from drbdocfs_boot.verdict import ALONE_REFUSED, NO_ADDRESS, NOT_UPTODATE, READY, WAITING, Verdict, clock
 
 JSON_VERSION = 1
 # systemd's words for a unit -> the words of an administrator.
@@ -172,6 +172,8 @@ def stack_report(
         overall = "up"
     else:
         overall = next((s for s in ("failed", "starting", "stopping", "unknown") if s in states), "down")
+    if drbd is not None and drbd.verdict == READY:
+        alone = None  # it was, until its peer came back
     return StackReport(
         stack.name, overall, stack.mountpoint, stack.device, stack.resource, stack.cluster, layers, drbd, waiting, alone
     )

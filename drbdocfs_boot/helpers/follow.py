@@ -332,6 +332,8 @@ class Follow:
             elif stack.verdict.kind == READY and stack.remembered is not False:
                 stack.remembered = False
                 records.clear_split_brain(stack.name)
+            if stack.verdict.kind == READY:
+                records.remove(stack.name, "alone")
         except OSError as error:
             _say(f"<3>{stack.name}: {error}")
 

@@ -289,6 +289,17 @@ def test_a_refused_start_is_tried_again_but_not_at_full_speed(service: Service) 
     service.until(lambda: "web: comes up now, late: connected, UpToDate on both nodes" in service.texts)
 
 
+def test_alone_is_over_when_both_are_in_step_again(service: Service) -> None:
+    attached()
+    records.write("web", "alone", WHY="told so", TIME="1")
+    service.stream(ALONE)
+    service.start()
+    service.until(lambda: "waiting for server2" in service.status)
+    assert records.read("web", "alone") is not None
+    service.stream(READY)
+    service.until(lambda: records.read("web", "alone") is None)
+
+
 def test_alone_by_its_policy_at_its_time(service: Service) -> None:
     attached()
     service.box.write("/gi", GI_RAN_ALONE)

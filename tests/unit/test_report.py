@@ -212,6 +212,14 @@ def test_up_and_alone() -> None:
     assert report.summary(one).endswith("; waiting for server2 at 10.0.0.2:7789 (Connecting)")
 
 
+def test_no_more_alone_once_its_peer_is_back() -> None:
+    one = report.stack_report(
+        STACK, units(), drbd("drbd-9.3/03-promote-both.server1"), None, report.AloneReport(7.0, "why")
+    )
+    assert one.alone is None
+    assert "alone" not in report.as_text([one], ())
+
+
 def test_stopped_by_the_administrator() -> None:
     one = report.stack_report(STACK, units(**DOWN), None)
     assert (one.state, report.word(one), report.summary(one)) == ("down", "stopped", "stopped")
