@@ -94,7 +94,8 @@ class TestFromInstallationToPowerCut:
         pair.both(lambda node: node.run("systemctl start drbdocfs-attach@web.service", timeout=120))
         # A limit below the wait's own second look, which would hide an event that it misread.
         output = pair.nodes[1].run(
-            """export DRBDOCFS_RESOURCE=r0 DRBDOCFS_BOOT_TIMEOUT=12000000
+            """export DRBDOCFS_RESOURCE=r0 DRBDOCFS_DEVICE=/dev/drbd0 DRBDOCFS_BOOT_TIMEOUT=12000000
+            export DRBDOCFS_PEER_TIMEOUT=90000000 DRBDOCFS_WHEN_ALONE=wait
             for n in $(seq 0 24); do
                 drbdadm disconnect r0
                 drbdadm connect r0
