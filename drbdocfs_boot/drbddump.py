@@ -6,6 +6,10 @@ Written by drbdadm in a regular form from whatever the administrator wrote, for 
 Pure: text in, description out.  Source: drbd.conf(5), tests/transcripts/*/dump*.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 class Description:
     """A resource as this host's configuration has it.
@@ -22,32 +26,42 @@ class Description:
         self.peers = peers
 
 
-def _words(text: str) -> "list[str]":
-    """Words, quoted strings (without their quotes), and ``{``, ``}``, ``;`` each by itself; no comments."""
-    found: "list[str]" = []
-    word = ""
+def tokens(text: str) -> "Iterator[tuple[str, int, bool]]":
+    """(word, line, quoted): words, strings without their quotes, ``{``, ``}``, ``;`` by themselves; no comments."""
+    word, begun, line = "", 0, 1
     at, end = 0, len(text)
     while at < end:
         c = text[at]
         if c == '"':
+            start, quoted = line, ""
             at += 1
             while at < end and text[at] != '"':
                 at += text[at] == "\\"
-                word += text[at : at + 1]
+                quoted += text[at : at + 1]
+                line += text[at : at + 1] == "\n"
                 at += 1
+            if word:
+                yield word, begun, False
+                word = ""
+            yield quoted, start, True
         elif c in "{};" or c.isspace() or (c == "#" and not word):
             if word:
-                found.append(word)
+                yield word, begun, False
                 word = ""
             if c in "{};":
-                found.append(c)
+                yield c, line, False
             elif c == "#":
                 while at < end and text[at] != "\n":
                     at += 1
+                continue
+            line += c == "\n"
         else:
+            if not word:
+                begun = line
             word += c
         at += 1
-    return found
+    if word:
+        yield word, begun, False
 
 
 def parse(text: str, host: str) -> "Description | None":
@@ -57,8 +71,10 @@ def parse(text: str, host: str) -> "Description | None":
     own: "dict[str, dict[str, str]]" = {}  # the same, of this host's section
     path: "list[list[str]]" = []  # sections that are open
     statement: "list[str]" = []
-    for word in _words(text):
-        if word == "{":
+    for word, _, quoted in tokens(text):
+        if quoted:
+            statement.append(word)
+        elif word == "{":
             path.append(statement)
             statement = []
         elif word == "}":
@@ -70,7 +86,7 @@ def parse(text: str, host: str) -> "Description | None":
             statement = []
         else:
             statement.append(word)
-        if word == "{" and path[-1][:1] == ["on"]:
+        if word == "{" and not quoted and path[-1][:1] == ["on"]:
             for name in path[-1][1:]:
                 addresses.setdefault(name, "")
     if host not in addresses:

@@ -31,9 +31,9 @@ def _unescape(field: str) -> str:
     return out.decode("utf-8", "surrogateescape")
 
 
-def parse(text: str) -> "dict[str, Line]":
-    """Entries by mount point (slashes normalised); of two for the same one the first, as mount(8) takes it."""
-    found: "dict[str, Line]" = {}
+def lines(text: str) -> "list[Line]":
+    """All entries in order, mount points with normalised slashes; comments and lines that are too short left out."""
+    found: "list[Line]" = []
     for number, line in enumerate(text.split("\n"), 1):
         fields = line.split()
         if len(fields) < 3 or fields[0].startswith("#"):
@@ -41,5 +41,13 @@ def parse(text: str) -> "dict[str, Line]":
         spec, target = _unescape(fields[0]), _unescape(fields[1])
         target = "/" + "/".join(part for part in target.split("/") if part)
         options = fields[3] if len(fields) > 3 else "defaults"
-        found.setdefault(target, Line(number, spec.strip("\"'"), target, fields[2], options))
+        found.append(Line(number, spec.strip("\"'"), target, fields[2], options))
+    return found
+
+
+def parse(text: str) -> "dict[str, Line]":
+    """Entries by mount point; of two for the same one the first, as mount(8) takes it."""
+    found: "dict[str, Line]" = {}
+    for line in lines(text):
+        found.setdefault(line.target, line)
     return found

@@ -1,0 +1,106 @@
+"""What the areas of ``drbdocfs check`` judge: this host's files, and what its tools say where they may be asked.
+
+Files are read below DRBDOCFS_ROOT, /proc and /sys included, so a tree of files stands for a host.  What only a tool
+can tell is asked through ``tool``, which says nothing at all (None) when another root is looked at.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import os
+from dataclasses import dataclass
+
+from drbdocfs_boot import clusterconf, config, drbdconf, fstab
+from drbdocfs_boot.stack import Reading
+from drbdocfs_boot.tools import mounts, system
+from drbdocfs_boot.tools.failure import Failure
+from drbdocfs_boot.tools.run import Result, run
+
+DRBD_CONF = "/etc/drbd.conf"
+CLUSTER_CONF = "/etc/ocfs2/cluster.conf"
+FSTAB = "/etc/fstab"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """``live``: this is the running host, not a tree of files; ``host``: its name as ``uname -n`` has it."""
+
+    live: bool
+    host: str
+
+    # Files.  Names are absolute and without the root.
+
+    def read(self, name: str) -> str | None:
+        return system.read(name)
+
+    def names(self, directory: str) -> list[str]:
+        return system.names(directory)
+
+    def exists(self, name: str) -> bool:
+        return system.exists(name)
+
+    def stat(self, name: str) -> os.stat_result | None:
+        """Of what the name leads to; None when there is nothing, or it may not be seen."""
+        try:
+            return os.stat(system.path(name))
+        except OSError:
+            return None
+
+    def glob(self, pattern: str) -> list[str]:
+        root = system.path("")
+        return sorted(name[len(root) :] for name in glob.glob(glob.escape(root) + pattern))
+
+    # Tools
+
+    def tool(self, *argv: str, limit: float = 10.0) -> Result | None:
+        """What a tool says; None offline, or where it is missing or hangs."""
+        if not self.live:
+            return None
+        try:
+            return run(list(argv), limit)
+        except Failure:
+            return None
+
+    # What is read once
+
+    @functools.cached_property
+    def reading(self) -> Reading:
+        """Our own configuration."""
+        return config.read(system.path(""))
+
+    @functools.cached_property
+    def drbd(self) -> drbdconf.Configuration:
+        """DRBD's configuration."""
+        return drbdconf.load(self.read, self.glob, DRBD_CONF)
+
+    @functools.cached_property
+    def fstab(self) -> list[fstab.Line]:
+        return fstab.lines(self.read(FSTAB) or "")
+
+    @functools.cached_property
+    def cluster_conf(self) -> list[clusterconf.Stanza] | None:
+        """Stanzas of cluster.conf; None when there is no such file."""
+        text = self.read(CLUSTER_CONF)
+        return None if text is None else clusterconf.parse(text)
+
+    @functools.cached_property
+    def mounts(self) -> list[mounts.Mount]:
+        return mounts.table()
+
+    @functools.cached_property
+    def driver(self) -> int:
+        """8 or 9, the generation of the DRBD driver; 0 when the module is neither loaded nor found."""
+        version = self.read("/sys/module/drbd/version")
+        if version is None:
+            said = self.tool("modinfo", "--field", "version", "drbd")
+            version = said.out if said is not None and said.code == 0 else ""
+        head = version.strip().partition(".")[0]
+        return int(head) if head in ("8", "9") else 0
+
+
+def collect() -> Facts:
+    """The facts of the root that is in force."""
+    live = not system.path("")
+    host = os.uname().nodename if live else (system.read("/etc/hostname") or "").strip()
+    return Facts(live, os.environ.get("__DRBD_NODE__") or host or os.uname().nodename)

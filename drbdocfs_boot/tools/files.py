@@ -1,0 +1,65 @@
+"""Write files so that a power cut leaves the old text or the new one, never half of one.
+
+For the command only.  Every path is below DRBDOCFS_ROOT where that is set.
+"""
+
+from __future__ import annotations
+
+import os
+
+from drbdocfs_boot.tools import system
+
+
+def write(name: str, text: str, mode: int | None = None) -> None:
+    """Put ``text`` in place of ``name``, durably.  Raises OSError.
+
+    The mode and owner of a file that is there stay, unless ``mode`` says otherwise; a new one gets ``mode`` or 0644.  A
+    link is followed, so that the file it names is changed and the link stays.
+    """
+    target = os.path.realpath(system.path(name))
+    directory = os.path.dirname(target)
+    make_directory(directory)
+    try:
+        old: os.stat_result | None = os.stat(target)
+    except FileNotFoundError:
+        old = None
+    if mode is None:
+        mode = 0o644 if old is None else old.st_mode & 0o7777
+    new = f"{target}.{os.getpid()}.drbdocfs-new"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), old.st_uid, old.st_gid)
+            os.fsync(file.fileno())
+        os.rename(new, target)
+    except BaseException:
+        try:
+            os.unlink(new)
+        except FileNotFoundError:
+            pass
+        raise
+    sync_directory(directory)
+
+
+def make_directory(directory: str) -> None:
+    """A directory (a real path, not below the root again) with its parents, durably.  Raises OSError."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    for one in reversed(missing):
+        os.mkdir(one, 0o755)
+        sync_directory(os.path.dirname(one))
+
+
+def sync_directory(directory: str) -> None:
+    """Make the names in a directory (a real path) durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
