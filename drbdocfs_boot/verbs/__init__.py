@@ -9,4 +9,5 @@ HELP = {
     "proceed": "end the wait for the peer: go on alone",
     "split-brain": "show both sides of a split brain; resolve it with the victim's host named",
     "status": "every layer of every stack, with what it waits for",
+    "timeline": "how long each layer took at a boot, and why",
 }
