@@ -149,7 +149,8 @@ class Start:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A stack in a boot.  ``result``: mounted (within the boot), late (outside it), failed, running, cut or none."""
+    """A stack in a boot.  ``result``: mounted (within the boot), late (after a try within the boot), hand (started by
+    an administrator only), failed, running, cut or none."""
 
     stack: str
     boot: int
@@ -404,7 +405,7 @@ def timeline(
         starts.append(_start(kind, why, group, found, names, after, milestones.get(ONLINE), live is None))
     mounted = next((start for start in starts if start.mounted is not None), None)
     if mounted is not None:
-        result = "mounted" if mounted is starts[0] and mounted.kind == "boot" else "late"
+        result = "hand" if starts[0].kind != "boot" else "mounted" if mounted is starts[0] else "late"
     else:
         result = starts[-1].result if starts else "none"
     return Timeline(

@@ -15,13 +15,15 @@ LAYERS = ("loop", "attach", "wait", "promote", "o2cb", "mount")
 # How the words look: (text, style) -> text.  The style names are terminal.STYLES'.
 Paint = Callable[[str, str], str]
 BAR_MOST = 80
+SAID_MOST = 6  # of the lines of a wait; a long resync has many
 LEGEND = "* and #: on the critical path   =: beside it   x: failed   >: not over   |: reached"
 RESULTS = {
     "mounted": "mounted",
     "late": "mounted late",
+    "hand": "mounted, started by hand",
     "failed": "not mounted",
     RUNNING: "not mounted yet",
-    CUT: "not mounted, the journal ends",
+    CUT: "not known, the journal ends before",
     "none": "not started",
 }
 
@@ -112,7 +114,7 @@ def headline(line: Timeline) -> str:
 
 def table(line: Timeline, columns: int = 0, paint: Paint = plain) -> str:
     """One boot of a stack; ``columns`` of the terminal, 0 where there is no limit."""
-    state = {"mounted": "up", "late": "late", RUNNING: "waiting", "failed": "failed", CUT: "failed"}.get(
+    state = {"mounted": "up", "hand": "up", "late": "late", RUNNING: "waiting", "failed": "failed", CUT: "failed"}.get(
         line.result, "down"
     )
     out = [paint(text, state) for text in terminal.wrap(headline(line), columns, "", "  ")]
@@ -135,7 +137,8 @@ def notes(line: Timeline) -> list[str]:
     if line.ends is not None:
         found.append(
             f"the journal ends here: {line.ends:.1f} s after the kernel's start, at {wall(line.zero, line.ends)},"
-            " without a shutdown (power cut, reset or crash)"
+            " without a shutdown (power cut, reset or crash"
+            + ("; or a copy of it was made while it ran)" if line.boot == 0 else ")")
         )
     if line.damaged:
         found.append(f"{line.damaged} lines of the journal could not be read; see 'journalctl --verify'")
@@ -193,11 +196,13 @@ def why(layer: Layer, start: Start) -> str:
     # Of the wait every reason counts, with its time; of the others the last word says enough.
     for at, text in layer.log if layer.layer == "wait" else ():
         if not text.startswith("what to do: ") and text != layer.reason:
-            said.append(f"{text} ({at:.1f} s)")
-    if layer.reason and layer.result not in (DONE, RUNNING, CUT):
-        said.append(f"{layer.result}: {layer.reason}" if layer.result not in ("failed", "dependency") else layer.reason)
-    elif layer.reason:
+            said.append(f"{at:.1f} s {text}")
+    if len(said) > SAID_MOST:
+        said = [*said[: SAID_MOST - 2], "...", *said[-2:]]
+    if layer.reason:
         said.append(layer.reason)
+    elif layer.layer == "mount" and layer.result == DONE:
+        said.append("OCFS2 joins its group, with heartbeat rounds of 2 s")
     return "; ".join([*parts, *said])
 
 
@@ -227,7 +232,9 @@ def compared(lines: Sequence[Timeline], columns: int = 0, paint: Paint = plain) 
         text = f"{line.boot:>6}  {date:{clock}}" + (f"{line.boot_id[:8]:10}" if roomy else "")
         text += figures([_seconds(line, name) for name in used], line.total)
         word = RESULTS[line.result] if roomy else line.result
-        style = {"mounted": "up", "late": "late", "failed": "failed", CUT: "failed"}.get(line.result, "waiting")
+        style = {"mounted": "up", "hand": "up", "late": "late", "failed": "failed", CUT: "failed"}.get(
+            line.result, "waiting"
+        )
         out.append(text + "  " + paint(word, style))
     good = [line for line in lines if line.result == "mounted"]
     if good:

@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(timeline_text.as_json(shown), indent=2))
     elif args.svg != "-":
         _print(args, shown)
+    sys.stdout.flush()  # here, where a reader that has gone is no error
     missing = [line for boot in shown for line in boot if line.result == "none"]
     if args.boots is None:
         for line in missing:
