@@ -128,9 +128,7 @@ def live(units: Sequence[str], predecessors: Sequence[str]) -> tuple[dict[str, L
     try:
         manager = _show([])
         first = _show([f"--property={properties}", "--", *units])
-        after = sorted(
-            {name for one in first if one.get("Id") in predecessors for name in one.get("After", "").split()}
-        )
+        after = sorted({name for one in first if one.get("Id") in predecessors for name in _predecessors(one)})
         more = _show([f"--property={properties}", "--", *after]) if after else []
     except Failure:
         return {}, None, None
@@ -143,13 +141,19 @@ def live(units: Sequence[str], predecessors: Sequence[str]) -> tuple[dict[str, L
                 block.get("ActiveState", ""),
                 _seconds(block, "InactiveExitTimestampMonotonic"),
                 _seconds(block, "ActiveEnterTimestampMonotonic"),
-                tuple(block.get("After", "").split()) if unit in predecessors else (),
+                _predecessors(block) if unit in predecessors else (),
             )
     top = manager[0] if manager else {}
     generators = _seconds(top, "GeneratorsFinishTimestampMonotonic") - _seconds(
         top, "GeneratorsStartTimestampMonotonic"
     )
     return found, _seconds(top, "UserspaceTimestampMonotonic") or None, generators if generators > 0 else None
+
+
+def _predecessors(block: dict[str, str]) -> tuple[str, ...]:
+    """What a unit is ordered after, without those that only pass on what our own layers did to the device."""
+    names = block.get("After", "").split()
+    return tuple(name for name in names if not name.startswith("blockdev@") and not name.endswith(".device"))
 
 
 def _show(options: list[str]) -> list[dict[str, str]]:

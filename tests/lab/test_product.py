@@ -5,6 +5,8 @@ The tests of a class share a pair and build on each other, because a boot costs 
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +131,45 @@ class TestFromInstallationToPowerCut:
         times = [node.boot_times() for node in pair.nodes]
         for node, boot in zip(pair.nodes, times):
             say(f"{node.name}: " + ", ".join(f"{name} {boot.units[unit].took:.1f} s" for name, unit in LAYERS.items()))
+
+    def test_timeline_of_these_boots(self, pair: Lab) -> None:
+        """What `drbdocfs timeline` has from systemd and from the journal is what systemd itself measured."""
+        node = pair.nodes[0]
+        measured = node.boot_times().units
+        boots = json.loads(node.run("drbdocfs timeline web --boots 3 --json", timeout=120))["boots"]
+        assert [boot["boot"] for boot in boots] == [0, -1, -2]
+        assert len({boot["boot_id"] for boot in boots}) == 3
+        for boot in boots:
+            web = boot["stacks"][0]
+            assert (web["stack"], web["result"]) == ("web", "mounted"), web
+            layers = web["starts"][0]["layers"]
+            assert [layer["layer"] for layer in layers] == ["loop", "attach", "wait", "promote", "o2cb", "mount"]
+            for before, layer in zip(layers, layers[1:]):
+                assert before["ended"] <= layer["began"] + 0.1, f"{layer['layer']} began before {before['layer']} ended"
+            assert all(layer["critical"] for layer in layers[1:])
+            assert layers[-1]["ended"] <= boot["milestones"]["remote-fs.target"] + 0.1
+            assert boot["journal_ends"] is None, "a boot that was shut down in good order"
+        for layer in boots[0]["stacks"][0]["starts"][0]["layers"]:
+            unit = measured[layer["unit"]]
+            assert abs(layer["began"] - unit.began) < 0.5, layer
+            assert abs(layer["ended"] - unit.active) < 0.5, layer
+        # The same boot from the journal alone, as from another machine's disk, and the boot before it.
+        node.run("mkdir -p /root/copy/etc /root/copy/var/log && cp -r /etc/drbdocfs /root/copy/etc/")
+        node.run("journalctl --sync; cp -r /var/log/journal /root/copy/var/log/", timeout=120)
+        copied = json.loads(node.run("drbdocfs --root /root/copy timeline --json", timeout=120))["boots"][0]
+        assert copied["boot_id"] == boots[0]["boot_id"]
+        for layer in copied["stacks"][0]["starts"][0]["layers"]:
+            assert abs(layer["ended"] - measured[layer["unit"]].active) < 0.5, layer
+        text = node.run("drbdocfs timeline --boot -1 && rm -r /root/copy", timeout=120)
+        assert text.startswith("web, boot -1, began "), text
+        assert "mounted" in text.splitlines()[0], text
+        assert "* mount " in text, text
+        assert "wait     after attach; " in text, text
+        node.run("drbdocfs timeline --svg /root/boot.svg > /root/boot.txt", timeout=120)
+        assert "* mount " in node.run("cat /root/boot.txt")
+        assert len(re.findall('<rect class="(?:critical|beside)"[^>]*><title>', node.run("cat /root/boot.svg"))) == 6
+        assert "77" in node.run("runuser -u nobody -- drbdocfs timeline >/dev/null 2>&1; echo $?", check=False)
+        assert "the journal has no boot -99" in node.fail("drbdocfs timeline --boot -99", timeout=120)
 
     def test_power_cut_of_one_while_the_other_writes(self, pair: Lab) -> None:
         victim, writer = pair.nodes
