@@ -315,6 +315,7 @@ def runs(events: Iterable[Event]) -> list[Run]:
         elif event.kind == STARTING:
             if event.unit in current:  # its end was not written
                 close(event, CUT)
+            results.pop(event.unit, None)
             current[event.unit] = len(found)
             found.append(Run(event.unit, event.at, invocation=event.invocation))
         elif event.kind == STARTED:
@@ -385,7 +386,11 @@ def timeline(
     ends = None if live is not None or shut else journal.last
     groups: list[dict[str, Run]] = []
     for run in found:
-        if run.unit in names:
+        if run.unit == layers["o2cb"]:
+            # Other stacks of the cluster start it, too: it is part of a start of ours that had not mounted yet.
+            if groups and not {run.unit, layers["mount"]} & set(groups[-1]):
+                groups[-1][run.unit] = run
+        elif run.unit in names:
             if not groups or run.unit in groups[-1]:
                 groups.append({})
             groups[-1][run.unit] = run

@@ -75,8 +75,8 @@ def _denied(what: str) -> Failure:
     )
 
 
-def _journalctl(*options: str, limit: float = LIMIT) -> Result:
-    result = run(["journalctl", *_where(), "--no-pager", "--quiet", *options], limit)
+def _journalctl(*options: str, limit: float | None = None) -> Result:
+    result = run(["journalctl", *_where(), "--no-pager", "--quiet", *options], limit or LIMIT)
     if "ermission" in result.err and ("insufficient" in result.err or "denied" in result.err) and not result.out:
         raise _denied(result.said)
     return result
