@@ -16,7 +16,7 @@ LAYERS = ("loop", "attach", "wait", "promote", "o2cb", "mount")
 Paint = Callable[[str, str], str]
 BAR_MOST = 80
 SAID_MOST = 6  # of the lines of a wait; a long resync has many
-LEGEND = "* and #: on the critical path   =: beside it   x: failed   >: not over   |: reached"
+LEGEND = "* and #: critical path   =: beside it   x: failed   >: not over   |: reached"
 RESULTS = {
     "mounted": "mounted",
     "late": "mounted late",
@@ -126,7 +126,7 @@ def table(line: Timeline, columns: int = 0, paint: Paint = plain) -> str:
             out += ["", *terminal.wrap(words, columns, "", "  ")]
         out += ["", *_start(line, start, columns, paint)]
     if line.starts:
-        out += ["", paint(LEGEND, "dim") if not columns or columns > len(LEGEND) else LEGEND]
+        out += ["", *(paint(text, "dim") for text in terminal.wrap(LEGEND, columns))]
     out += [text for note in notes(line) for text in terminal.wrap(note, columns, "", "  ")]
     return "\n".join(out)
 
