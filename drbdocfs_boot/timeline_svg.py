@@ -246,4 +246,5 @@ def _legend(drawing: _Drawing) -> None:
         )
         drawing.text(place + 28, drawing.y, words, "small")
         place += 28 + len(words) * LETTER + 20
+    drawing.y += 6
     drawing.paragraph("seconds since the kernel's start; % of network-online to mounted", "small", 11, LINE)

@@ -23,7 +23,7 @@ RESULTS = {
     "hand": "mounted, started by hand",
     "failed": "not mounted",
     RUNNING: "not mounted yet",
-    CUT: "not known, the journal ends before",
+    CUT: "unknown, the journal ends before it was mounted",
     "none": "not started",
 }
 

@@ -191,7 +191,7 @@ def test_a_journal_that_ends_in_the_middle(until: float, at: str, shown: str) ->
     line = boot("good", until)
     text = timeline_text.table(line, 80)
     assert line.result == "cut"
-    assert "not known, the journal ends before" in " ".join(text.split())
+    assert "unknown, the journal ends before it was mounted" in " ".join(text.split())
     assert f"it had come to {at}" in text
     assert shown in text
     assert re.search(
