@@ -583,6 +583,13 @@ def test_only_this_boot_where_the_journal_is_not_kept(machine: Box, capsys: pyte
     assert "what to do: to keep the journal of earlier boots: mkdir /var/log/journal" in error
 
 
+def test_no_journal_files_are_no_failure_of_journalctl(machine: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.tool("journalctl", "echo 'No journal files were found.' >&2; exit 1")
+    assert journalctl.entries("0", []) == ""
+    assert run(machine, "web") == 1
+    assert "web was not started in boot 0" in capsys.readouterr().err
+
+
 def test_systemd_is_asked_for_this_boot(box: Box) -> None:
     box.tool(
         "systemctl",
