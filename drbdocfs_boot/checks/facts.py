@@ -47,6 +47,54 @@ class Facts:
         except OSError:
             return None
 
+    def resolve(self, name: str) -> str:
+        """``name`` with all links followed, within the root; as it is when they lead in a circle."""
+        rest, done, hops = name.split("/"), "", 0
+        while rest:
+            part = rest.pop(0)
+            if part in ("", "."):
+                continue
+            if part == "..":
+                done = done.rpartition("/")[0]
+                continue
+            try:
+                target = os.readlink(system.path(f"{done}/{part}"))
+            except OSError:
+                done = f"{done}/{part}"
+                continue
+            hops += 1
+            if hops > 40:
+                return name
+            if target.startswith("/"):
+                done = ""
+            rest = target.split("/") + rest
+        return done or "/"
+
+    def link(self, name: str) -> str | None:
+        """Where a symbolic link points, as it is written; None when it is none."""
+        try:
+            return os.readlink(system.path(name))
+        except OSError:
+            return None
+
+    def readable(self, directory: str) -> bool:
+        """Whether what is in a directory may be seen."""
+        return os.access(system.path(directory), os.R_OK | os.X_OK)
+
+    def same_file(self, one: str, other: str) -> bool:
+        """Whether two names are the same file: names lie after a bind mount."""
+        first, second = self.stat(one), self.stat(other)
+        return (
+            first is not None and second is not None and (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+        )
+
+    def space(self, name: str) -> os.statvfs_result | None:
+        """Of the file system that ``name`` is on; None when there is nothing."""
+        try:
+            return os.statvfs(system.path(name))
+        except OSError:
+            return None
+
     def glob(self, pattern: str) -> list[str]:
         root = system.path("")
         return sorted(name[len(root) :] for name in glob.glob(glob.escape(root) + pattern))
