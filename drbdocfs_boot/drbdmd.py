@@ -43,5 +43,9 @@ def parse(block: bytes) -> Metadata | None:
 
 def least(size: int) -> int:
     """Bytes that internal metadata for one peer takes on a disk of so many bytes."""
-    bits = -(-(-(-size // 4096)) // 64) * 64
-    return _FIXED + -(-(bits // 8) // BLOCK) * BLOCK
+    bits = _up(_up(size, 4096) // 4096, 64)
+    return _FIXED + _up(bits // 8, BLOCK)
+
+
+def _up(number: int, step: int) -> int:
+    return (number + step - 1) // step * step

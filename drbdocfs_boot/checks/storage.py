@@ -11,6 +11,7 @@ from drbdocfs_boot.checks import lower
 from drbdocfs_boot.checks.facts import Facts
 from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Book, Finding, Rule
 from drbdocfs_boot.stack import Stack
+from drbdocfs_boot.tools.mounts import Mount
 
 BOOK = Book(
     backing_missing=Rule(
@@ -377,7 +378,7 @@ def _ocfs2(stack: Stack, found: lower.Content, superblock: ocfs2sb.Superblock, d
         yield BOOK.finding("ocfs2-no-label", where, f"OCFS2 on {where} has no label", stack.name)
 
 
-def _on(mount: lower.Mount) -> str:
+def _on(mount: Mount) -> str:
     return f"{mount.target}, which is {mount.type}"
 
 
