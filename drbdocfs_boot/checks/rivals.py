@@ -68,7 +68,7 @@ BOOK = Book(
     snapd=Rule(
         WARNING,
         "snapd may take the stack's loop device",
-        "snapd binds its packages at boot to the lowest loop devices that are free, and whoever is first has the number.",
+        "snapd binds its packages at boot to the lowest loop devices that are free: who comes first has the number.",
         "Choose a loop_device with a higher number, such as /dev/loop100, here and in DRBD's 'disk' line.",
     ),
     o2cb_at_boot=Rule(
