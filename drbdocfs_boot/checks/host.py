@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from drbdocfs_boot import escape, fstab, generator, lean, units
@@ -18,57 +18,57 @@ from drbdocfs_boot.tools import system
 BOOK = Book(
     module_missing=Rule(
         ERROR,
-        "The running kernel lacks a module",
+        "the running kernel lacks a module",
         "DRBD, OCFS2 with o2cb and, under a backing file, loop are modules of the kernel; without one of them its layer"
         " does not start.",
-        "Install a kernel that has it. Debian: linux-image-amd64 (the cloud flavour lacks them). Or build DRBD's module"
+        "install a kernel that has it. Debian: linux-image-amd64 (the cloud flavour lacks them). Or build DRBD's module"
         " for this kernel.",
     ),
     next_kernel_module=Rule(
         WARNING,
-        "The newest kernel that is installed lacks a module",
+        "the newest kernel that is installed lacks a module",
         "The next boot takes the newest kernel as a rule, and the stack stays down then.",
-        "Install what brings the module for that kernel, or choose another kernel in the boot loader.",
+        "install what brings the module for that kernel, or choose another kernel in the boot loader",
     ),
     module_blocked=Rule(
         ERROR,
         "modprobe is told not to load a module",
         "The units load modules by modprobe@.service, which obeys 'blacklist' and 'install' lines.",
-        "Remove the line.",
+        "remove the line",
     ),
     tools_missing=Rule(
         ERROR,
-        "A tool that the units run is not installed",
+        "a tool that the units run is not installed",
         "Its layer fails.",
-        "Install drbd-utils (drbdadm, drbdsetup, drbdmeta), ocfs2-tools (o2cb, mount.ocfs2), util-linux (losetup).",
+        "install drbd-utils (drbdadm, drbdsetup, drbdmeta), ocfs2-tools (o2cb, mount.ocfs2), util-linux (losetup)",
     ),
     host_name=Rule(
         WARNING,
-        "The host will have another name at the next boot",
+        "the host will have another name at the next boot",
         "DRBD finds its 'on HOST' section, and O2CB its node, by the name of the host (uname -n).",
-        "Make them the same: 'hostnamectl set-hostname NAME', or correct /etc/hostname.",
+        "make them the same: 'hostnamectl set-hostname NAME', or correct /etc/hostname",
     ),
     network_online=Rule(
         WARNING,
-        "Nothing makes network-online.target wait for the network",
+        "nothing makes network-online.target wait for the network",
         "The stacks start when this target is reached. With nothing that waits before it, that is before the address"
         " is there; DRBD then connects later and by another way.",
-        "Enable what belongs to the network's service: systemd-networkd-wait-online.service,"
-        " NetworkManager-wait-online.service, or with ifupdown networking.service.",
+        "enable what belongs to the network's service: systemd-networkd-wait-online.service,"
+        " NetworkManager-wait-online.service, or with ifupdown networking.service",
     ),
     clock_sync=Rule(
         NOTE,
-        "No service keeps the clock right",
+        "no service keeps the clock right",
         "Neither DRBD nor O2CB needs it. But both nodes write the times of files in one file system, and the logs of"
         " both are compared when something is wrong.",
-        "Enable systemd-timesyncd.service or chrony.",
+        "enable systemd-timesyncd.service or chrony",
     ),
     clock_behind=Rule(
         WARNING,
-        "The clock is behind",
+        "the clock is behind",
         "Files of this system are newer than its clock says. Times of files and in the logs are wrong, and make or"
         " backup tools go astray on both nodes.",
-        "Set the clock, and enable what keeps it right; where it is lost at each power-off, see to the battery.",
+        "set the clock, and enable what keeps it right; where it is lost at each power-off, see to the battery",
     ),
     target_disabled=Rule(
         ERROR,
@@ -78,28 +78,28 @@ BOOK = Book(
     ),
     unit_masked=Rule(
         ERROR,
-        "A unit that the stacks need is masked",
+        "a unit that the stacks need is masked",
         "systemd refuses to start it, and all that requires it.",
         "systemctl unmask UNIT",
     ),
     unit_changed=Rule(
         NOTE,
-        "A unit of ours is changed by the administrator",
+        "a unit of ours is changed by the administrator",
         "That is his right. A limit that is shorter, or an order that is left out, shows on a bad day only.",
-        "Look at it with 'systemctl cat UNIT', and see in drbdocfs.target(7) why the unit is as it is.",
+        "look at it with 'systemctl cat UNIT', and see in drbdocfs.target(7) why the unit is as it is",
     ),
     ordering_cycle=Rule(
         WARNING,
-        "Units wait for each other in a circle",
+        "units wait for each other in a circle",
         "systemd breaks the circle at boot by leaving out one of them, whichever it meets first, local-fs.target"
         " included.",
-        "Take out one of the After= or Before= between them: 'systemctl cat UNIT' shows where it stands.",
+        "take out one of the After= or Before= between them: 'systemctl cat UNIT' shows where it stands",
     ),
     no_room=Rule(
         WARNING,
-        "A directory that the stacks write to is full or read-only",
+        "a directory that the stacks write to is full or read-only",
         "The units keep there what they have started; without it a stop does not know what to stop.",
-        "Make room: 'df -h DIRECTORY' and 'df -i DIRECTORY' show what is full.",
+        "make room: 'df -h DIRECTORY' and 'df -i DIRECTORY' show what is full",
     ),
 )
 
@@ -209,7 +209,7 @@ def _modules(facts: Facts) -> Iterator[Finding]:
                     f"/lib/modules/{running}",
                     f"the modules of the running kernel {running} are not installed (any more), and {', '.join(gone)}"
                     " not loaded",
-                    advice="After an update of the kernel: reboot. Else install the modules of this kernel.",
+                    advice="after an update of the kernel: reboot. Else install the modules of this kernel.",
                 )
         else:
             present = _present(facts, running)
@@ -267,7 +267,7 @@ def _tools(facts: Facts) -> Iterator[Finding]:
             "tools-missing",
             package,
             f"{', '.join(tools)} of {package} {'is' if len(tools) == 1 else 'are'} not installed",
-            advice=f"Install the package {package}.",
+            advice=f"install the package {package}",
         )
 
 
@@ -323,7 +323,7 @@ def _units(facts: Facts) -> Iterator[Finding]:
             "target-disabled",
             target,
             "the units of drbdocfs-boot are not installed",
-            advice="Install the package drbdocfs-boot.",
+            advice="install the package drbdocfs-boot",
         )
         return
     if not masked and target not in unitfiles.enabled(facts):
@@ -426,7 +426,7 @@ _UNIT = re.compile(r"([\w@:.\\-]+\.(?:service|target|mount|automount|device|sock
 
 
 def cycles(text: str) -> list[tuple[str, ...]]:
-    """The circles in what systemd-analyze verify prints, each once, with the names of the units in it.
+    """The circles in what systemd-analyze verify prints, the shortest first, with the names of the units in each.
 
     Up to systemd 257 a line "Found ordering cycle on A/start" is followed by one "Found dependency on B/start" for
     each of the others; later versions say it in one line.
@@ -439,11 +439,9 @@ def cycles(text: str) -> list[tuple[str, ...]]:
         elif not message.startswith("Found dependency on") or not found:
             continue
         found[-1] += _UNIT.findall(message)
-    return _unique(tuple(dict.fromkeys(cycle)) for cycle in found if cycle)
-
-
-def _unique(found: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    kept: dict[frozenset[str], tuple[str, ...]] = {}
-    for cycle in found:
-        kept.setdefault(frozenset(cycle), cycle)
-    return list(kept.values())
+    kept: list[tuple[str, ...]] = []
+    for names in sorted({frozenset(cycle): cycle for cycle in found if cycle}.values(), key=len):
+        # systemd breaks one circle after the other: detours of a circle that was told already are left out.
+        if not any(set(one) <= set(names) for one in kept):
+            kept.append(tuple(dict.fromkeys(names)))
+    return kept

@@ -6,14 +6,13 @@ Internal metadata is at the end of the disk, so the file system begins where the
 
 from __future__ import annotations
 
-import os
+import stat
 from dataclasses import dataclass
 
 from drbdocfs_boot import drbdmd, ocfs2sb
 from drbdocfs_boot.checks.facts import Facts
 from drbdocfs_boot.drbdconf import Statement
 from drbdocfs_boot.stack import Stack
-from drbdocfs_boot.tools import system
 from drbdocfs_boot.tools.mounts import Mount
 
 NETWORK_TYPES = frozenset(
@@ -109,22 +108,16 @@ def content(facts: Facts, stack: Stack) -> Content | None:
 
 
 def _file(facts: Facts, name: str) -> Content | None:
-    mount = mount_of(facts, facts.resolve(name))
+    real = facts.resolve(name)
+    mount = mount_of(facts, real)
     if mount is not None and mount.type in NETWORK_TYPES:
         return None
-    try:
-        with open(system.path(facts.resolve(name)), "rb", opener=_open) as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(ocfs2sb.NEEDED)
-            file.seek(max(0, drbdmd.offset(size)))
-            return Content(name, size, head, file.read(drbdmd.BLOCK))
-    except OSError:
+    found = facts.stat(real)
+    if found is None or not stat.S_ISREG(found.st_mode):
         return None
-
-
-def _open(name: str, flags: int) -> int:
-    # A FIFO in the file's place must not hold us.
-    return os.open(name, flags | os.O_NONBLOCK)
+    head = facts.piece(real, 0, ocfs2sb.NEEDED)
+    tail = facts.piece(real, max(0, drbdmd.offset(found.st_size)), drbdmd.BLOCK)
+    return None if head is None or tail is None else Content(name, found.st_size, head, tail)
 
 
 def _block(facts: Facts, node: str) -> Content | None:

@@ -17,51 +17,51 @@ from drbdocfs_boot.tools import mounts as mount_table
 BOOK = Book(
     mountpoint_missing=Rule(
         NOTE,
-        "The mount point does not exist yet",
+        "the mount point does not exist yet",
         "systemd makes it at the first mount.",
-        "Nothing to do; 'mkdir DIRECTORY' if its owner and mode are to be others than root's.",
+        "nothing to do; 'mkdir DIRECTORY' if its owner and mode are to be others than root's",
     ),
     mountpoint_not_a_directory=Rule(
         ERROR,
-        "The mount point is not a directory",
+        "the mount point is not a directory",
         "The mount fails.",
-        "Move it away, or set another mountpoint.",
+        "move it away, or set another mountpoint",
     ),
     mountpoint_not_empty=Rule(
         WARNING,
-        "The mount point is not empty while nothing is mounted",
+        "the mount point is not empty while nothing is mounted",
         "What lies there is hidden as soon as the stack is up. Often it was written while the mount was missing, and"
         " the other node never gets it.",
-        "With the stack down, move it away; with the stack up, copy into the mount what belongs there.",
+        "with the stack down, move it away; with the stack up, copy into the mount what belongs there",
     ),
     mountpoint_taken=Rule(
         ERROR,
-        "Something else is mounted on the mount point",
+        "something else is mounted on the mount point",
         "The stack's file system would be mounted over it, or systemd takes it for the stack's and mounts nothing.",
-        "Unmount it, or set another mountpoint.",
+        "unmount it, or set another mountpoint",
     ),
     mountpoint_symlink=Rule(
         ERROR,
-        "The mount point is, or lies below, a symbolic link",
+        "the mount point is, or lies below, a symbolic link",
         "systemd refuses to mount on a path that is not the real one.",
-        "Set mountpoint to the real path.",
+        "set mountpoint to the real path",
     ),
     mountpoint_on_stack=Rule(
         WARNING,
-        "The mount point lies on the mount of another stack",
+        "the mount point lies on the mount of another stack",
         "systemd mounts the outer one first and unmounts it last. So this stack waits for the outer one's peer, and"
         " stops whenever the outer one does.",
-        "Set a mountpoint that is on no stack, unless this is wanted.",
+        "set a mountpoint that is on no stack, unless this is wanted",
     ),
     mounted_elsewhere=Rule(
         WARNING,
-        "The stack's device is mounted somewhere else",
+        "the stack's device is mounted somewhere else",
         "Nobody unmounts that one when the stack stops: DRBD cannot be demoted then, and a shutdown waits in vain.",
-        "Unmount it. For another view of the same files use a bind mount from the mount point.",
+        "unmount it. For another view of the same files use a bind mount from the mount point.",
     ),
     mounted_twice=Rule(
         WARNING,
-        "The stack's device is mounted twice on its mount point",
+        "the stack's device is mounted twice on its mount point",
         "Unmounting it once leaves the other one, and DRBD cannot be demoted.",
         "umount DIRECTORY, once",
     ),
@@ -69,58 +69,58 @@ BOOK = Book(
         WARNING,
         "fstab has two lines for the mount point",
         "The first one counts, the others are ignored, with a message in the journal only.",
-        "Leave one line, or none: the stack brings its own mount unit.",
+        "leave one line, or none: the stack brings its own mount unit",
     ),
     fstab_second_mount=Rule(
         WARNING,
         "fstab mounts the stack's device in another place",
         "That mount is no part of the stack: it keeps DRBD Primary when the stack stops.",
-        "Remove the line, or make it a bind mount: 'MOUNTPOINT DIRECTORY none bind'.",
+        "remove the line, or make it a bind mount: 'MOUNTPOINT DIRECTORY none bind'",
     ),
     fstab_nofail=Rule(
         WARNING,
         "fstab's line for the mount point has nofail",
         "systemd then leaves out the order before remote-fs.target: services start without the mount, and at the"
         " shutdown it may go too early (systemd issue 5991).",
-        "Remove nofail: the stack never keeps the machine from booting anyway.",
+        "remove nofail: the stack never keeps the machine from booting anyway",
     ),
     fstab_by_uuid=Rule(
         ERROR,
         "fstab names OCFS2 by UUID or label",
         "The disk below DRBD carries the same UUID and label as DRBD's device. Mounted from there, what is written"
         " never reaches the peer.",
-        "Write DRBD's device instead.",
+        "write DRBD's device instead",
     ),
     fstab_lower_disk=Rule(
         ERROR,
         "fstab mounts the disk below DRBD",
         "What is written past DRBD never reaches the peer, and DRBD cannot attach the disk.",
-        "Remove the line.",
+        "remove the line",
     ),
     fstab_device=Rule(
         ERROR,
         "fstab mounts another device on the mount point",
         "The line and the stack contradict each other, so the stack is not started.",
-        "Make them the same, or remove the line.",
+        "make them the same, or remove the line",
     ),
     fstab_type=Rule(
         ERROR,
         "fstab's line for the mount point is not of type ocfs2",
         "The line and the stack contradict each other, so the stack is not started.",
-        "Write ocfs2 in the third column.",
+        "write ocfs2 in the third column",
     ),
     fstab_options=Rule(
         WARNING,
         "fstab's options differ from mount_options",
         "Where fstab has a line for the mount point, its options are taken and mount_options is not.",
-        "Make them the same, or remove the line in fstab.",
+        "make them the same, or remove the line in fstab",
     ),
     automount=Rule(
         WARNING,
-        "An automounter is set on the mount point",
+        "an automounter is set on the mount point",
         "It mounts on first access and may unmount when idle, past the stack: whoever looks at the directory while the"
         " stack waits for its peer hangs.",
-        "Remove it: the stack mounts by itself.",
+        "remove it: the stack mounts by itself",
     ),
 )
 
@@ -251,7 +251,7 @@ def _own_lines(facts: Facts, stack: Stack) -> Iterator[Finding]:
             _at(line),
             f"{stack.mountpoint} is to be mounted by {line.spec}, which may name the disk below DRBD",
             stack.name,
-            advice=f"Write {stack.device} instead.",
+            advice=f"write {stack.device} instead",
         )
     elif not _is_device(facts, stack, line.spec) and not _is_lower(facts, stack, line.spec):
         yield BOOK.finding(
@@ -310,7 +310,7 @@ def _other_lines(facts: Facts, stack: Stack) -> Iterator[Finding]:
                 _at(line),
                 f"{line.target} is to be mounted by {line.spec}, which the disk below {stack.device} carries",
                 stack.name,
-                advice=f"Remove the line, or write {stack.device} instead.",
+                advice=f"remove the line, or write {stack.device} instead",
             )
 
 

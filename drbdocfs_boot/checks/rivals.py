@@ -17,78 +17,78 @@ BOOK = Book(
         "rc.local acts on a stack",
         "It runs beside the stack's units, in no order to them: it fails because the layer below is not there yet, or"
         " does a layer's work before its turn.",
-        "Remove the line; 'drbdocfs import' does so and keeps a copy.",
+        "remove the line; 'drbdocfs import' does so and keeps a copy",
     ),
     cron_reboot=Rule(
         ERROR,
-        "A @reboot line of cron acts on a stack",
+        "a @reboot line of cron acts on a stack",
         "It runs beside the stack's units, in no order to them.",
-        "Remove the line.",
+        "remove the line",
     ),
     init_script=Rule(
         ERROR,
-        "An init script acts on a stack",
+        "an init script acts on a stack",
         "It brings layers up by itself and takes them down in its own order at the shutdown, below a file system that"
         " is still mounted.",
-        "Disable it: 'update-rc.d NAME disable' (Debian) or 'chkconfig NAME off'.",
+        "disable it: 'update-rc.d NAME disable' (Debian) or 'chkconfig NAME off'",
     ),
     rival_unit=Rule(
         ERROR,
-        "A unit is enabled that does the stack's work",
+        "a unit is enabled that does the stack's work",
         "Two that attach, promote or stop the same resource take it from each other: at the shutdown DRBD may go"
         " before the file system is unmounted.",
-        "Disable it: 'systemctl disable UNIT'.",
+        "disable it: 'systemctl disable UNIT'",
     ),
     cluster_manager=Rule(
         WARNING,
-        "A cluster manager is enabled",
+        "a cluster manager is enabled",
         "If it knows the stack's resource, or learns of it later, it promotes, demotes and moves it by its own rules.",
-        "Leave the stack's resource out of its configuration, or do not start it at boot.",
+        "leave the stack's resource out of its configuration, or do not start it at boot",
     ),
     own_unit=Rule(
         WARNING,
-        "A unit of the administrator acts on a stack",
+        "a unit of the administrator acts on a stack",
         "What it starts or mounts is not ordered with the stack's layers, and nobody ends it when they stop.",
-        "Leave it to the stack's units. A service that only uses the mount needs 'RequiresMountsFor=DIRECTORY'.",
+        "leave it to the stack's units. A service that only uses the mount needs 'RequiresMountsFor=DIRECTORY'.",
     ),
     multipath=Rule(
         WARNING,
         "multipathd may take DRBD's device",
         "It puts a map over devices that it finds, and the device is busy then.",
-        'In /etc/multipath/conf.d/drbd.conf: blacklist { devnode "^(drbd|loop)[0-9]" }',
+        'in /etc/multipath/conf.d/drbd.conf: blacklist { devnode "^(drbd|loop)[0-9]" }',
     ),
     lvm_scans=Rule(
         NOTE,
         "LVM looks at DRBD's device",
         "LVM opens every block device to look for volumes. A demotion in that moment is refused (and tried again), and"
         " a Secondary device gives messages of a wrong medium type.",
-        "In /etc/lvm/lvm.conf, devices { }: global_filter = [ \"r|^/dev/drbd|\" ], with 'a' entries for LVM's own"
-        " disks where there is a filter already.",
+        "in /etc/lvm/lvm.conf, devices { }: global_filter = [ \"r|^/dev/drbd|\" ], with 'a' entries for LVM's own"
+        " disks where there is a filter already",
     ),
     snapd=Rule(
         WARNING,
         "snapd may take the stack's loop device",
         "snapd binds its packages at boot to the lowest loop devices that are free: who comes first has the number.",
-        "Choose a loop_device with a higher number, such as /dev/loop100, here and in DRBD's 'disk' line.",
+        "choose a loop_device with a higher number, such as /dev/loop100, here and in DRBD's 'disk' line",
     ),
     o2cb_at_boot=Rule(
         NOTE,
         "o2cb's own start at boot is switched on",
         "Its script brings a cluster online too, with its own time limits. The stack's unit waits for it and takes what"
         " it finds.",
-        "'dpkg-reconfigure ocfs2-tools' and no (Debian), or O2CB_ENABLED=false in the file.",
+        "'dpkg-reconfigure ocfs2-tools' and no (Debian), or O2CB_ENABLED=false in the file",
     ),
     systemd_too_old=Rule(
         ERROR,
         "systemd is older than 245",
         "The units load kernel modules by modprobe@.service, which came with 245.",
-        "Use a newer release of the distribution.",
+        "use a newer release of the distribution",
     ),
     switched_off=Rule(
         ERROR,
-        "The stacks are switched off on the kernel command line",
+        "the stacks are switched off on the kernel command line",
         "With drbdocfs=off the generator writes no units at that boot.",
-        "Remove drbdocfs=off from the boot loader's configuration when the repair is done (and run update-grub).",
+        "remove drbdocfs=off from the boot loader's configuration when the repair is done (and run update-grub)",
     ),
 )
 
@@ -181,7 +181,7 @@ def _shell(facts: Facts, code: str, file: str, number: int, text: str) -> Iterat
             where,
             f"it loads a module that the units load by themselves: {shown[:160]}",
             severity=NOTE,
-            advice="Nothing needs it any more; it does no harm.",
+            advice="nothing needs it any more; it does no harm",
         )
 
 
@@ -242,7 +242,7 @@ def _script(facts: Facts, name: str, script: str, link: str) -> Iterator[Finding
                     f"the script is started at boot ({link}) and has the line:"
                     f" {ascii(' '.join(text.split()))[1:-1][:160]}",
                     stack.name,
-                    advice=f"Disable it: 'update-rc.d {name} disable' (Debian) or 'chkconfig {name} off'.",
+                    advice=f"disable it: 'update-rc.d {name} disable' (Debian) or 'chkconfig {name} off'",
                 )
                 return
 
@@ -260,7 +260,7 @@ def _units(facts: Facts, enabled: dict[str, str]) -> Iterator[Finding]:
                     enabled[unit],
                     f"{unit} is enabled: it brings {stack.resource} up and down beside the stack",
                     "" if unit == "drbd.service" else stack.name,
-                    advice=f"Disable it: 'systemctl disable {unit}'.",
+                    advice=f"disable it: 'systemctl disable {unit}'",
                 )
         yield from _reactor(facts, stack, enabled)
         yield from _managers(facts, stack, enabled)

@@ -16,45 +16,45 @@ from drbdocfs_boot.tools.mounts import Mount
 BOOK = Book(
     backing_missing=Rule(
         ERROR,
-        "The backing file is not there",
+        "the backing file is not there",
         "Without it there is no loop device, no disk for DRBD, and no mount.",
-        "Bring the file back from where it was moved, or set backing_file; 'drbdocfs create' makes a new one.",
+        "bring the file back from where it was moved, or set backing_file; 'drbdocfs create' makes a new one",
     ),
     backing_not_a_file=Rule(
         ERROR,
-        "The backing file is not a regular file",
+        "the backing file is not a regular file",
         "A loop device is only bound to a regular file.",
-        "For a disk or a partition leave backing_file and loop_device out: DRBD takes it as it is.",
+        "for a disk or a partition leave backing_file and loop_device out: DRBD takes it as it is",
     ),
     backing_volatile=Rule(
         ERROR,
-        "The backing file is on a file system that does not survive a reboot",
+        "the backing file is on a file system that does not survive a reboot",
         "What is in memory or in the upper layer of an overlay is gone at the next boot, and the data with it.",
-        "Move the file to a file system on a disk, with the stack stopped.",
+        "move the file to a file system on a disk, with the stack stopped",
     ),
     backing_network=Rule(
         WARNING,
-        "The backing file is on a network file system",
+        "the backing file is on a network file system",
         "A loop device over the network hangs when the server does, also at shutdown, and OCFS2 resets a node whose"
         " heartbeat cannot be written for a minute.",
-        "Put the file on a local disk: DRBD is what carries it over the network.",
+        "put the file on a local disk: DRBD is what carries it over the network",
     ),
     backing_on_stack=Rule(
         ERROR,
-        "The backing file is on a stack's own mount",
+        "the backing file is on a stack's own mount",
         "The file has to be there before the stack that is mounted there is: they would wait for each other.",
-        "Move the file to a file system that is mounted without DRBD.",
+        "move the file to a file system that is mounted without DRBD",
     ),
     backing_sparse=Rule(
         WARNING,
-        "The backing file is sparse",
+        "the backing file is sparse",
         "Its blocks are taken from the file system below only as they are written. When that is full, DRBD and OCFS2"
         " meet an I/O error in the middle of operation, although there seems to be room.",
-        "Fill it in with the stack stopped: 'fallocate --length SIZE FILE' with the size it has keeps what is in it.",
+        "fill it in with the stack stopped: 'fallocate --length SIZE FILE' with the size it has keeps what is in it",
     ),
     backing_readable=Rule(
         WARNING,
-        "The backing file may be read or written by everybody",
+        "the backing file may be read or written by everybody",
         "It holds all files of the mounted file system, whatever permissions they have there.",
         "chmod 600 FILE",
     ),
@@ -63,98 +63,98 @@ BOOK = Book(
         "DRBD's disk is smaller than DRBD needs",
         "The end of a disk holds DRBD's metadata, and the device must not be smaller than the nodes agreed. DRBD"
         " refuses such a disk, and what was cut off is lost here.",
-        "Give it the size back that it had; DRBD brings the data over from the peer.",
+        "give it the size back that it had; DRBD brings the data over from the peer",
     ),
     metadata_missing=Rule(
         ERROR,
-        "There is no DRBD metadata at the end of the disk",
+        "there is no DRBD metadata at the end of the disk",
         "DRBD does not attach a disk without it. Either it was never made, or the size of the disk has changed since.",
-        "If the size has changed, set it back. Only on a disk that never held data of DRBD: 'drbdadm create-md"
+        "if the size has changed, set it back. Only on a disk that never held data of DRBD: 'drbdadm create-md"
         " RESOURCE'.",
     ),
     loop_taken=Rule(
         ERROR,
-        "The loop device is bound to another file",
+        "the loop device is bound to another file",
         "The stack cannot have it, and DRBD must not take a disk that is somebody else's.",
-        "Choose a loop_device with a higher number, here and in DRBD's 'disk' line, or release it.",
+        "choose a loop_device with a higher number, here and in DRBD's 'disk' line, or release it",
     ),
     loop_elsewhere=Rule(
         ERROR,
-        "The backing file is bound to another loop device",
+        "the backing file is bound to another loop device",
         "Two loop devices of one file do not know of each other's writes; the stack's loop unit refuses that.",
-        "Release it with 'losetup -d DEVICE', or make it the loop_device, here and in DRBD's 'disk' line.",
+        "release it with 'losetup -d DEVICE', or make it the loop_device, here and in DRBD's 'disk' line",
     ),
     disk_missing=Rule(
         ERROR,
         "DRBD's disk is not there",
         "DRBD has nothing to attach, and this node no data.",
-        "See with 'lsblk' what the disk is called now; a name below /dev/disk/by-id stays.",
+        "see with 'lsblk' what the disk is called now; a name below /dev/disk/by-id stays",
     ),
     disk_mounted=Rule(
         ERROR,
         "DRBD's disk is mounted by itself",
         "What is written past DRBD never reaches the peer, and both sides differ without knowing. DRBD cannot attach"
         " the disk meanwhile.",
-        "Unmount it, and mount DRBD's device in its place. If it was written to: 'drbdadm invalidate RESOURCE' here"
-        " fetches the peer's data.",
+        "unmount it, and mount DRBD's device in its place. If it was written to, the sides differ: 'drbdadm invalidate"
+        " RESOURCE' here takes the peer's data, and what was written is lost.",
     ),
     disk_read_only=Rule(
         ERROR,
         "DRBD's disk is read-only",
         "DRBD cannot be Primary on it.",
-        "'blockdev --setrw DISK', if nothing speaks against it; else see the kernel log for why.",
+        "'blockdev --setrw DISK', if nothing speaks against it; else see the kernel log for why",
     ),
     disk_name_may_change=Rule(
         NOTE,
         "DRBD's disk is called by a name that may change",
         "The kernel hands these names out in the order in which it finds the disks: after a reboot with one disk more"
         " or less it may be another's.",
-        "Name it in DRBD's 'disk' line by /dev/disk/by-id/..., or put it on a logical volume.",
+        "name it in DRBD's 'disk' line by /dev/disk/by-id/..., or put it on a logical volume",
     ),
     foreign_signature=Rule(
         ERROR,
-        "Something else than OCFS2 is on DRBD's disk",
+        "something else than OCFS2 is on DRBD's disk",
         "The mount fails, and making OCFS2 there would destroy what is on it.",
-        "Make sure that the right disk or file is named. 'wipefs DISK' shows what stands there.",
+        "make sure that the right disk or file is named. 'wipefs DISK' shows what stands there.",
     ),
     ocfs2_missing=Rule(
         ERROR,
-        "There is no OCFS2 on DRBD's disk",
+        "there is no OCFS2 on DRBD's disk",
         "There is nothing to mount.",
-        "Once, on one node, with the device Primary there and in step: 'mkfs.ocfs2 -N 2 --cluster-stack=o2cb"
-        " --cluster-name=CLUSTER DEVICE', or let 'drbdocfs create' do it.",
+        "once, on one node, with the device Primary there and in step: 'mkfs.ocfs2 -N 2 --cluster-stack=o2cb"
+        " --cluster-name=CLUSTER DEVICE', or let 'drbdocfs create' do it",
     ),
     ocfs2_too_large=Rule(
         ERROR,
         "OCFS2 is larger than DRBD's device",
         "It was made on the bare disk, or the device has shrunk: its end lies in DRBD's metadata or beyond the disk."
         " Writes there fail, or destroy the metadata.",
-        "Save the data, and make the file system anew on DRBD's device.",
+        "save the data, and make the file system anew on DRBD's device",
     ),
     ocfs2_cluster=Rule(
         ERROR,
         "OCFS2 belongs to another cluster than the stack",
         "mount.ocfs2 refuses a file system whose cluster is not the one that is online.",
-        "Set cluster, and the name in /etc/ocfs2/cluster.conf, to the one on the disk; or, with the file system"
-        " mounted nowhere, 'tunefs.ocfs2 --update-cluster-stack DEVICE' while ours is online.",
+        "set cluster, and the name in /etc/ocfs2/cluster.conf, to the one on the disk; or, with the file system"
+        " mounted nowhere, 'tunefs.ocfs2 --update-cluster-stack DEVICE' while ours is online",
     ),
     ocfs2_stack=Rule(
         ERROR,
         "OCFS2 was made for another cluster stack than o2cb",
         "It can only be mounted under that cluster manager, and the stack brings o2cb online.",
-        "With the file system mounted nowhere and o2cb online: 'tunefs.ocfs2 --update-cluster-stack DEVICE'.",
+        "with the file system mounted nowhere and o2cb online: 'tunefs.ocfs2 --update-cluster-stack DEVICE'",
     ),
     ocfs2_slots=Rule(
         ERROR,
         "OCFS2 has fewer than two node slots",
         "Each node that has it mounted takes a slot: the second one cannot mount.",
-        "With the file system mounted nowhere: 'tunefs.ocfs2 -N 2 DEVICE'.",
+        "with the file system mounted nowhere: 'tunefs.ocfs2 -N 2 DEVICE'",
     ),
     ocfs2_local=Rule(
         ERROR,
         "OCFS2 was made for one host alone",
         "Such a file system is mounted without locks between the nodes: two nodes destroy it.",
-        "With the file system mounted nowhere and the cluster online: 'tunefs.ocfs2 -M cluster DEVICE'.",
+        "with the file system mounted nowhere and the cluster online: 'tunefs.ocfs2 -M cluster DEVICE'",
     ),
     ocfs2_no_label=Rule(
         NOTE,
@@ -225,8 +225,8 @@ def _backing(facts: Facts, stack: Stack) -> Iterator[Finding]:
             name,
             f"{_size(missing)} of the {_size(found.st_size)} of the backing file have no blocks yet",
             stack.name,
-            advice=f"With the stack stopped: 'fallocate --length {found.st_size} {name}' fills the holes and keeps"
-            " what is in it.",
+            advice=f"with the stack stopped: 'fallocate --length {found.st_size} {name}' fills the holes and keeps"
+            " what is in it",
         )
     if found.st_mode & (stat.S_IROTH | stat.S_IWOTH):
         may = "read and written" if found.st_mode & stat.S_IWOTH else "read"
@@ -268,7 +268,7 @@ def _loop(facts: Facts, stack: Stack) -> Iterator[Finding]:
                 node,
                 f"{node} is bound to a file that was removed, {file}",
                 stack.name,
-                advice="Stop the stack and start it again. What was written since goes with the removed file.",
+                advice="stop the stack and start it again. What was written since goes with the removed file.",
             )
         elif node != stack.loop_device and file in ours and bound == file:
             yield BOOK.finding(
@@ -313,7 +313,7 @@ def _content(stack: Stack, found: lower.Content, internal: bool) -> Iterator[Fin
                 found.name,
                 f"{found.name} has {_size(found.size)}, and DRBD's metadata alone needs {_size(needed)}",
                 stack.name,
-                advice="Make it as large as the file system is to be, and a little more.",
+                advice="make it as large as the file system is to be, and a little more",
             )
             return
         if metadata is None:
@@ -322,7 +322,7 @@ def _content(stack: Stack, found: lower.Content, internal: bool) -> Iterator[Fin
                 found.name,
                 f"{found.name} ({_size(found.size)}) has no metadata of DRBD at its end",
                 stack.name,
-                advice="If the size has changed, set it back. Only on a disk that never held data of DRBD:"
+                advice="if the size has changed, set it back. Only on a disk that never held data of DRBD:"
                 f" 'drbdadm create-md {stack.resource}'.",
             )
             return

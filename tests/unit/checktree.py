@@ -52,12 +52,12 @@ def superblock(**patches: bytes) -> bytes:
     """The real superblock; ``patches``: at_HEX=bytes that stand at that offset instead."""
     block = bytearray(512)
     for line in _DUMP.split("\n"):
-        offset, _, data = line.partition(" ")
-        if data:
-            block[int(offset, 16) : int(offset, 16) + 16] = bytes.fromhex(data)
+        offset, _, digits = line.partition(" ")
+        if digits:
+            block[int(offset, 16) : int(offset, 16) + 16] = bytes.fromhex(digits)
     for name, data in patches.items():
-        offset_ = int(name.removeprefix("at_"), 16)
-        block[offset_ : offset_ + len(data)] = data
+        place = int(name.removeprefix("at_"), 16)
+        block[place : place + len(data)] = data
     return bytes(block)
 
 
@@ -194,15 +194,25 @@ def good(root: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     tree.path("/run").mkdir()
     tree.backing(disk())
 
-    def tool(facts: Facts, *argv: str, limit: float = 10.0) -> Result | None:
-        line = " ".join(argv[:1] + ("…",) + argv[3:] if argv[0] == "sh" else argv)
+    def answer(facts: Facts, *argv: str, limit: float = 10.0) -> Result | None:
+        line = " ".join((*argv[:1], "…", *argv[3:]) if argv[0] == "sh" else argv)
         for head, text in tree.answers.items():
             if facts.live and line.startswith(head):
                 return Result(0, text, "")
         return None
 
-    monkeypatch.setattr(Facts, "tool", tool)
+    monkeypatch.setattr(Facts, "tool", answer)
     return tree
+
+
+def steps(*mutations: Callable[[Tree], object]) -> Callable[[Tree], None]:
+    """One mutation after the other."""
+
+    def mutate(tree: Tree) -> None:
+        for mutation in mutations:
+            mutation(tree)
+
+    return mutate
 
 
 def added(tree: Tree, find: Find, mutate: Callable[[Tree], object], live: bool = True) -> list[tuple[str, str]]:

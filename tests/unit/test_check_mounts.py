@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from drbdocfs_boot.checks import mounts
-from tests.unit.checktree import MOUNTINFO, Tree, added, good
+from tests.unit.checktree import MOUNTINFO, Tree, added, good, steps
 
 POINT = "/mnt/storage"
 MOUNTED = "50 22 147:0 / /mnt/storage rw,noatime - ocfs2 /dev/drbd0 rw\n"
@@ -117,7 +117,7 @@ def test_fault(case: str, tree: Tree) -> None:
 
 HARMLESS: dict[str, Callable[[Tree], object]] = {
     "mounted": mounted(MOUNTED.strip()),
-    "mounted-with-files-below-it": lambda t: (mounted(MOUNTED.strip())(t), t.write(f"{POINT}/file", "")),
+    "mounted-with-files-below-it": steps(lambda t: mounted(MOUNTED.strip())(t), lambda t: t.write(f"{POINT}/file", "")),
     "bind-of-a-directory": mounted(MOUNTED.strip(), "61 22 147:0 /www /srv rw - ocfs2 /dev/drbd0 rw"),
     "no-line": own("# none"),
     "netdev": own("/dev/drbd0 /mnt/storage ocfs2 _netdev,noatime,x-systemd.mount-timeout=3min 0 0"),

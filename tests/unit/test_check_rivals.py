@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from drbdocfs_boot.checks import rivals
-from tests.unit.checktree import Tree, added, good
+from tests.unit.checktree import Tree, added, good, steps
 
 SYSTEM = "/etc/systemd/system"
 WANTS = f"{SYSTEM}/multi-user.target.wants"
@@ -143,7 +143,7 @@ CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
     "multipath": (lambda t: t.enable("multipathd.service"), "multipath", f"{WANTS}/multipathd.service"),
     "lvm-filter": (lvm, "lvm-scans", "/etc/lvm/lvm.conf:3"),
     "lvm-no-filter": (
-        lambda t: (lvm(t), t.write("/etc/lvm/lvm.conf", "devices {\n}\n")),
+        steps(lambda t: lvm(t), lambda t: t.write("/etc/lvm/lvm.conf", "devices {\n}\n")),
         "lvm-scans",
         "/etc/lvm/lvm.conf",
     ),
@@ -215,32 +215,35 @@ HARMLESS: dict[str, Callable[[Tree], object]] = {
     "rc.local-looks": rc_local("drbdadm status r0 > /var/log/r0 # drbdadm up r0"),
     "rc.local-lists": rc_local("ls /mnt/storage && echo mounted"),
     "cron-by-time": lambda t: t.write("/etc/cron.d/storage", "5 4 * * * root mount /mnt/storage\n"),
-    "other-script": lambda t: (
-        t.write("/etc/init.d/nginx", "#!/bin/sh\nroot=/mnt/storage\n", 0o755),
-        t.link("/etc/rc2.d/S20nginx", "../init.d/nginx"),
+    "other-script": steps(
+        lambda t: t.write("/etc/init.d/nginx", "#!/bin/sh\nroot=/mnt/storage\n", 0o755),
+        lambda t: t.link("/etc/rc2.d/S20nginx", "../init.d/nginx"),
     ),
     "masked": masked,
     "other-resource": lambda t: t.enable("drbd@r1.target"),
-    "reactor-of-others": lambda t: (
-        reactor(t),
-        t.write("/etc/drbd-reactor.d/r0.toml", "[[promoter]]\n# [promoter.resources.r0]\n[promoter.resources.r01]\n"),
+    "reactor-of-others": steps(
+        lambda t: reactor(t),
+        lambda t: t.write(
+            "/etc/drbd-reactor.d/r0.toml", "[[promoter]]\n# [promoter.resources.r0]\n[promoter.resources.r01]\n"
+        ),
     ),
     "user-of-the-mount": own_unit(
         "app.service",
-        "[Unit]\nRequiresMountsFor=/mnt/storage\n[Service]\nWorkingDirectory=/mnt/storage\nExecStart=/bin/app /mnt/storage\n",
+        "[Unit]\nRequiresMountsFor=/mnt/storage\n"
+        "[Service]\nWorkingDirectory=/mnt/storage\nExecStart=/bin/app /mnt/storage\n",
     ),
     "own-mount-unit": own_unit("mnt-storage.mount", "[Mount]\nWhat=/dev/drbd0\nWhere=/mnt/storage\nType=ocfs2\n"),
     "multipath": multipath_with_blacklist,
     "lvm-global-filter": lvm_with('global_filter = [ "a|/dev/sda|", "r|.*|" ]', 'filter = [ "r|/dev/cdrom|" ]'),
     "lvm-drbd": lvm_with('filter = [ "r|^/dev/drbd|" ]'),
     "lvm-with-list": lvm_with_list,
-    "snapd-high-number": lambda t: (
-        t.enable("snapd.service"),
-        t.replace("/etc/drbdocfs/drbdocfs.conf", "/dev/loop7", "/dev/loop100"),
+    "snapd-high-number": steps(
+        lambda t: t.enable("snapd.service"),
+        lambda t: t.replace("/etc/drbdocfs/drbdocfs.conf", "/dev/loop7", "/dev/loop100"),
     ),
     "new-systemd": lambda t: t.answers.update({"systemctl --version": "systemd 257 (257.9-1)\n"}),
     "off-commented": lambda t: t.write("/etc/default/grub", '#GRUB_CMDLINE_LINUX="drbdocfs=off"\n'),
-    "no-stack": lambda t: (t.write("/etc/drbdocfs/drbdocfs.conf", ""), t.enable("drbd.service")),
+    "no-stack": steps(lambda t: t.write("/etc/drbdocfs/drbdocfs.conf", ""), lambda t: t.enable("drbd.service")),
 }
 
 

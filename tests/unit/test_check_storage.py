@@ -12,10 +12,11 @@ import pytest
 from drbdocfs_boot import drbdmd
 from drbdocfs_boot.checks import storage
 from drbdocfs_boot.checks.facts import Facts
-from tests.unit.checktree import MOUNTINFO, SIZE, Tree, added, disk, good, metadata, superblock
+from tests.unit.checktree import MOUNTINFO, SIZE, Tree, added, disk, good, metadata, steps, superblock
 
 FILE = "/drbd-loop.img"
 DISK = "/dev/disk/by-id/virtio-data"
+RES = "/etc/drbd.d/r0.res"
 LENGTH = drbdmd.least(SIZE) // 512
 CLUSTERS = struct.pack("<I", 64)
 
@@ -69,7 +70,7 @@ def foreign(tree: Tree) -> None:
 
 CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
     "missing": (lambda t: t.remove(FILE), "backing-missing", FILE),
-    "dangling": (lambda t: (t.remove(FILE), t.link(FILE, "/srv/gone.img")), "backing-missing", FILE),
+    "dangling": (steps(lambda t: t.remove(FILE), lambda t: t.link(FILE, "/srv/gone.img")), "backing-missing", FILE),
     "directory": (directory, "backing-not-a-file", FILE),
     "fifo": (fifo, "backing-not-a-file", FILE),
     "tmpfs": (
@@ -126,7 +127,7 @@ REAL: dict[str, tuple[Callable[[Tree], object], str, str]] = {
     "missing": (lambda t: t.remove("/dev/vdb"), "disk-missing", DISK),
     "mounted": (mount("40 22 254:16 / /srv rw - ocfs2 /dev/vdb rw"), "disk-mounted", DISK),
     "read-only": (lambda t: t.write("/sys/class/block/vdb/ro", "1\n"), "disk-read-only", DISK),
-    "name": (lambda t: t.replace("/etc/drbd.d/r0.res", DISK, "/dev/vdb"), "disk-name-may-change", "/etc/drbd.d/r0.res:4"),
+    "name": (lambda t: t.replace(RES, DISK, "/dev/vdb"), "disk-name-may-change", f"{RES}:4"),
     "no-metadata": (lambda t: t.on_disk(disk(tail=b"")), "metadata-missing", DISK),
     "xfs": (lambda t: t.on_disk(b"XFSB" + disk(block=b"")[4:]), "foreign-signature", DISK),
     "other-cluster": (
