@@ -175,7 +175,8 @@ def find(facts: Facts) -> Iterator[Finding]:
         if stack.backing_file:
             yield from _backing(facts, stack)
             yield from _loop(facts, stack)
-        elif disk is not None and facts.live:
+        elif disk is not None and facts.live and not disk.name.startswith("/dev/loop"):
+            # (A loop device that is not ours to bind is no fault of the disk; area drbd names it.)
             yield from _disk(facts, stack, disk)
         if not stack.backing_file and disk is not None and _CHANGING.match(disk.name):
             yield BOOK.finding(
