@@ -34,6 +34,20 @@ class Facts:
     def read(self, name: str) -> str | None:
         return system.read(name)
 
+    def piece(self, name: str, offset: int, length: int) -> bytes | None:
+        """So many bytes of a regular file, fewer at its end; None when it cannot be read."""
+        try:
+            # A FIFO in the file's place must not hold us.
+            fd = os.open(system.path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            return os.pread(fd, length, offset)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
     def names(self, directory: str) -> list[str]:
         return system.names(directory)
 
@@ -44,6 +58,54 @@ class Facts:
         """Of what the name leads to; None when there is nothing, or it may not be seen."""
         try:
             return os.stat(system.path(name))
+        except OSError:
+            return None
+
+    def resolve(self, name: str) -> str:
+        """``name`` with all links followed, within the root; as it is when they lead in a circle."""
+        rest, done, hops = name.split("/"), "", 0
+        while rest:
+            part = rest.pop(0)
+            if part in ("", "."):
+                continue
+            if part == "..":
+                done = done.rpartition("/")[0]
+                continue
+            try:
+                target = os.readlink(system.path(f"{done}/{part}"))
+            except OSError:
+                done = f"{done}/{part}"
+                continue
+            hops += 1
+            if hops > 40:
+                return name
+            if target.startswith("/"):
+                done = ""
+            rest = target.split("/") + rest
+        return done or "/"
+
+    def link(self, name: str) -> str | None:
+        """Where a symbolic link points, as it is written; None when it is none."""
+        try:
+            return os.readlink(system.path(name))
+        except OSError:
+            return None
+
+    def readable(self, directory: str) -> bool:
+        """Whether what is in a directory may be seen."""
+        return os.access(system.path(directory), os.R_OK | os.X_OK)
+
+    def same_file(self, one: str, other: str) -> bool:
+        """Whether two names are the same file: names lie after a bind mount."""
+        first, second = self.stat(one), self.stat(other)
+        return (
+            first is not None and second is not None and (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+        )
+
+    def space(self, name: str) -> os.statvfs_result | None:
+        """Of the file system that ``name`` is on; None when there is nothing."""
+        try:
+            return os.statvfs(system.path(name))
         except OSError:
             return None
 

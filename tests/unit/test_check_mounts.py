@@ -1,0 +1,138 @@
+"""Area mounts of check: each fault planted in a good host is found, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from drbdocfs_boot.checks import mounts
+from tests.unit.checktree import MOUNTINFO, Tree, added, good, steps
+
+POINT = "/mnt/storage"
+MOUNTED = "50 22 147:0 / /mnt/storage rw,noatime - ocfs2 /dev/drbd0 rw\n"
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    return good(tmp_path / "root", monkeypatch)
+
+
+def fstab(*lines: str) -> Callable[[Tree], None]:
+    """These lines after the good one."""
+    return lambda tree: tree.append("/etc/fstab", "".join(line + "\n" for line in lines))
+
+
+def own(line: str) -> Callable[[Tree], None]:
+    """This line instead of the good one."""
+    return lambda tree: tree.write("/etc/fstab", "# fstab\n" + line + "\n")
+
+
+def mounted(*lines: str) -> Callable[[Tree], None]:
+    return lambda tree: tree.write("/proc/self/mountinfo", MOUNTINFO + "".join(line + "\n" for line in lines))
+
+
+def symlink(tree: Tree) -> None:
+    tree.path(POINT).rename(tree.path("/srv/storage"))
+    tree.link(POINT, "/srv/storage")
+
+
+def below_symlink(tree: Tree) -> None:
+    tree.path("/mnt").rename(tree.path("/media"))
+    tree.link("/mnt", "media")
+
+
+def not_a_directory(tree: Tree) -> None:
+    tree.path(POINT).rmdir()
+    tree.write(POINT, "")
+
+
+def on_stack(tree: Tree) -> None:
+    tree.path("/mnt/storage").rmdir()
+    tree.stanza("outer", resource="r1", device="/dev/drbd1", cluster="web", mountpoint="/mnt")
+    tree.write("/proc/self/mountinfo", MOUNTINFO + MOUNTED + "49 22 147:1 / /mnt rw - ocfs2 /dev/drbd1 rw\n")
+
+
+def direct_map(tree: Tree) -> None:
+    tree.write("/etc/auto.master", "# autofs\n/- auto.direct\n")
+    tree.write("/etc/auto.direct", "/mnt/storage -fstype=ocfs2 :/dev/drbd0\n")
+
+
+CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
+    "missing": (lambda t: t.path(POINT).rmdir(), "mountpoint-missing", POINT),
+    "file": (not_a_directory, "mountpoint-not-a-directory", POINT),
+    "not-empty": (lambda t: t.write(f"{POINT}/stray", ""), "mountpoint-not-empty", POINT),
+    "taken": (mounted("60 22 8:1 / /mnt/storage rw - ext4 /dev/sda1 rw"), "mountpoint-taken", POINT),
+    "by-hand-from-another-device": (
+        mounted("60 22 7:7 / /mnt/storage rw - ocfs2 /dev/loop7 rw"),
+        "mountpoint-taken",
+        POINT,
+    ),
+    "symlink": (symlink, "mountpoint-symlink", POINT),
+    "below-symlink": (below_symlink, "mountpoint-symlink", POINT),
+    "on-another-stack": (on_stack, "mountpoint-on-stack", POINT),
+    "elsewhere": (
+        mounted(MOUNTED.strip(), "61 22 147:0 / /srv rw - ocfs2 /dev/drbd0 rw"),
+        "mounted-elsewhere",
+        "/srv",
+    ),
+    "twice": (mounted(MOUNTED.strip(), MOUNTED.strip().replace("50 22", "51 50")), "mounted-twice", POINT),
+    "double": (fstab("/dev/drbd0 /mnt/storage/ ocfs2 noauto 0 0"), "fstab-double", "/etc/fstab:2"),
+    "second-mount": (fstab("", "/dev/drbd/by-res/r0 /srv ocfs2 noauto 0 0"), "fstab-second-mount", "/etc/fstab:3"),
+    "nofail": (own("/dev/drbd0 /mnt/storage ocfs2 noatime,nofail 0 0"), "fstab-nofail", "/etc/fstab:2"),
+    "own-label": (own("LABEL=web /mnt/storage ocfs2 noatime 0 0"), "fstab-by-uuid", "/etc/fstab:2"),
+    "uuid-for-another-place": (
+        fstab('UUID="D6D5F7EE-542F-4E44-A8EB-11F8D4CC571E" /srv ocfs2 defaults 0 0'),
+        "fstab-by-uuid",
+        "/etc/fstab:2",
+    ),
+    "label-for-another-place": (fstab("LABEL=web /srv ocfs2 defaults 0 0"), "fstab-by-uuid", "/etc/fstab:2"),
+    "loop-device": (fstab("/dev/loop7 /srv ocfs2 noauto 0 0"), "fstab-lower-disk", "/etc/fstab:2"),
+    "backing-file": (fstab("/drbd-loop.img /srv ocfs2 loop 0 0"), "fstab-lower-disk", "/etc/fstab:2"),
+    "own-from-loop": (own("/dev/loop7 /mnt/storage ocfs2 noatime 0 0"), "fstab-lower-disk", "/etc/fstab:2"),
+    "own-device": (own("/dev/sdb1 /mnt/storage ocfs2 noatime 0 0"), "fstab-device", "/etc/fstab:2"),
+    "type": (own("/dev/drbd0 /mnt/storage ext4 noatime 0 0"), "fstab-type", "/etc/fstab:2"),
+    "options": (own("/dev/drbd0 /mnt/storage ocfs2 noauto,_netdev 0 0"), "fstab-options", "/etc/fstab:2"),
+    "automount-option": (
+        own("/dev/drbd0 /mnt/storage ocfs2 noatime,x-systemd.automount 0 0"),
+        "automount",
+        "/etc/fstab:2",
+    ),
+    "automount-unit": (
+        lambda t: t.write("/etc/systemd/system/mnt-storage.automount", "[Automount]\nWhere=/mnt/storage\n"),
+        "automount",
+        "/etc/systemd/system/mnt-storage.automount",
+    ),
+    "autofs": (lambda t: t.write("/etc/auto.master", "/mnt /etc/auto.mnt\n"), "automount", "/etc/auto.master:1"),
+    "autofs-direct": (direct_map, "automount", "/etc/auto.direct:1"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_fault(case: str, tree: Tree) -> None:
+    mutate, code, where = CASES[case]
+    assert added(tree, mounts.find, mutate, live=False) == [(code, where)]
+
+
+HARMLESS: dict[str, Callable[[Tree], object]] = {
+    "mounted": mounted(MOUNTED.strip()),
+    "mounted-with-files-below-it": steps(lambda t: mounted(MOUNTED.strip())(t), lambda t: t.write(f"{POINT}/file", "")),
+    "bind-of-a-directory": mounted(MOUNTED.strip(), "61 22 147:0 /www /srv rw - ocfs2 /dev/drbd0 rw"),
+    "no-line": own("# none"),
+    "netdev": own("/dev/drbd0 /mnt/storage ocfs2 _netdev,noatime,x-systemd.mount-timeout=3min 0 0"),
+    "by-res": own("/dev/drbd/by-res/r0/0 /mnt/storage ocfs2 noauto,noatime 0 0"),
+    "other-label": fstab("LABEL=root / ext4 defaults 0 1", "UUID=0e1a-77 /boot/efi vfat defaults 0 0"),
+    "bind-line": fstab("/mnt/storage/www /srv none bind 0 0"),
+    "masked-automount": lambda t: t.link("/etc/systemd/system/mnt-storage.automount", "/dev/null"),
+    "autofs-elsewhere": lambda t: t.write("/etc/auto.master", "/net -hosts\n/mnt2 auto.mnt\n+auto.master\n"),
+}
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+def test_harmless(case: str, tree: Tree) -> None:
+    assert added(tree, mounts.find, HARMLESS[case]) == []
+
+
+def test_every_rule_has_a_fault() -> None:
+    assert {code for _, code, _ in CASES.values()} == set(mounts.BOOK.rules)
