@@ -57,7 +57,7 @@ BOOK = Book(
         WARNING,
         "the stack's device is mounted somewhere else",
         "Nobody unmounts that one when the stack stops: DRBD cannot be demoted then, and a shutdown waits in vain.",
-        "unmount it. For another view of the same files use a bind mount from the mount point.",
+        "unmount it. For another view of the files let fstab bind the mount point: 'MOUNTPOINT DIRECTORY none bind'.",
     ),
     mounted_twice=Rule(
         WARNING,
@@ -208,8 +208,8 @@ def _mounted(facts: Facts, stack: Stack) -> Iterator[Finding]:
                     f"{mount.source} ({mount.type}) is mounted on {mount.target}, not {stack.device}",
                     stack.name,
                 )
-        elif mount.number in ours and mount.root == "/":
-            # A bind mount of the whole looks the same; one of a directory in it is somebody's good right.
+        elif mount.number in ours and mount.root == "/" and not _bound(facts, stack, mount.target):
+            # A bind mount of a directory in it is somebody's good right.
             yield BOOK.finding(
                 "mounted-elsewhere",
                 mount.target,
@@ -223,6 +223,15 @@ def _mounted(facts: Facts, stack: Stack) -> Iterator[Finding]:
             f"{stack.device} is mounted {here} times on {stack.mountpoint}",
             stack.name,
         )
+
+
+def _bound(facts: Facts, stack: Stack, target: str) -> bool:
+    """Whether fstab binds the mount point there.  In the mount table that looks like a second mount of the device, but
+    systemd orders it with the mount point's unit."""
+    return any(
+        line.target == target and line.spec == stack.mountpoint and {"bind", "rbind"} & set(line.options.split(","))
+        for line in facts.fstab
+    )
 
 
 # --- fstab

@@ -119,6 +119,10 @@ HARMLESS: dict[str, Callable[[Tree], object]] = {
     "mounted": mounted(MOUNTED.strip()),
     "mounted-with-files-below-it": steps(lambda t: mounted(MOUNTED.strip())(t), lambda t: t.write(f"{POINT}/file", "")),
     "bind-of-a-directory": mounted(MOUNTED.strip(), "61 22 147:0 /www /srv rw - ocfs2 /dev/drbd0 rw"),
+    "bind-of-the-whole": steps(
+        mounted(MOUNTED.strip(), "61 22 147:0 / /srv rw - ocfs2 /dev/drbd0 rw"),
+        fstab("/mnt/storage /srv none bind 0 0"),
+    ),
     "no-line": own("# none"),
     "netdev": own("/dev/drbd0 /mnt/storage ocfs2 _netdev,noatime,x-systemd.mount-timeout=3min 0 0"),
     "by-res": own("/dev/drbd/by-res/r0/0 /mnt/storage ocfs2 noauto,noatime 0 0"),
