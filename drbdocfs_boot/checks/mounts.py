@@ -56,14 +56,23 @@ BOOK = Book(
     mounted_elsewhere=Rule(
         WARNING,
         "the stack's device is mounted somewhere else",
-        "Nobody unmounts that one when the stack stops: DRBD cannot be demoted then, and a shutdown waits in vain.",
-        "unmount it. For another view of the same files use a bind mount from the mount point.",
+        "Nobody unmounts that one when the stack stops, so DRBD cannot be demoted and a shutdown waits in vain. And"
+        " each mount of the device takes a reference on OCFS2's heartbeat, of which only the last unmount gives one"
+        " back.",
+        "unmount it. For another view of the files let fstab bind the mount point: 'MOUNTPOINT DIRECTORY none bind'.",
     ),
     mounted_twice=Rule(
         WARNING,
         "the stack's device is mounted twice on its mount point",
         "Unmounting it once leaves the other one, and DRBD cannot be demoted.",
         "umount DIRECTORY, once",
+    ),
+    heartbeat_left=Rule(
+        WARNING,
+        "OCFS2's heartbeat has a reference too many",
+        "A second mount of the same device leaves a reference on the heartbeat behind, also when it is unmounted again."
+        " With it the cluster cannot go offline when the stack stops, and DRBD cannot be demoted.",
+        "with nothing but the stack's mount left: 'ocfs2_hb_ctl -K -u UUID' gives one reference back.",
     ),
     fstab_double=Rule(
         WARNING,
@@ -74,7 +83,8 @@ BOOK = Book(
     fstab_second_mount=Rule(
         WARNING,
         "fstab mounts the stack's device in another place",
-        "That mount is no part of the stack: it keeps DRBD Primary when the stack stops.",
+        "That mount is no part of the stack: it keeps DRBD Primary when the stack stops, and leaves a reference on"
+        " OCFS2's heartbeat behind when it goes.",
         "remove the line, or make it a bind mount: 'MOUNTPOINT DIRECTORY none bind'",
     ),
     fstab_nofail=Rule(
@@ -208,8 +218,8 @@ def _mounted(facts: Facts, stack: Stack) -> Iterator[Finding]:
                     f"{mount.source} ({mount.type}) is mounted on {mount.target}, not {stack.device}",
                     stack.name,
                 )
-        elif mount.number in ours and mount.root == "/":
-            # A bind mount of the whole looks the same; one of a directory in it is somebody's good right.
+        elif mount.number in ours and mount.root == "/" and not _bound(facts, stack, mount.target):
+            # A bind mount of a directory in it is somebody's good right.
             yield BOOK.finding(
                 "mounted-elsewhere",
                 mount.target,
@@ -223,6 +233,39 @@ def _mounted(facts: Facts, stack: Stack) -> Iterator[Finding]:
             f"{stack.device} is mounted {here} times on {stack.mountpoint}",
             stack.name,
         )
+    yield from _heartbeat(facts, stack)
+
+
+def _heartbeat(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    """References on the heartbeat's region, as ocfs2_hb_ctl counts them; in global mode they mean something else."""
+    if (facts.read(f"/sys/kernel/config/cluster/{stack.cluster}/heartbeat/mode") or "local").strip() != "local":
+        return
+    found = lower.content(facts, stack)
+    if found is None or found.ocfs2 is None:
+        return
+    uuid = found.ocfs2.uuid.upper()
+    if not facts.exists(f"/sys/kernel/config/cluster/{stack.cluster}/heartbeat/{uuid}"):
+        return
+    said = facts.tool("ocfs2_hb_ctl", "-I", "-u", uuid)
+    references = re.search(r":\s*(\d+)\s+refs", said.out) if said is not None and said.code == 0 else None
+    # One there may be without a mount, too: mount.ocfs2 takes it seconds before the mount, and gives it back after it.
+    if references and int(references.group(1)) > 1:
+        yield BOOK.finding(
+            "heartbeat-left",
+            uuid,
+            f"the heartbeat of {stack.device} has {references.group(1)} references, and one mount needs one",
+            stack.name,
+            advice=f"with nothing but the stack's mount left: 'ocfs2_hb_ctl -K -u {uuid}' gives one reference back",
+        )
+
+
+def _bound(facts: Facts, stack: Stack, target: str) -> bool:
+    """Whether fstab binds the mount point there.  In the mount table that looks like a second mount of the device, but
+    systemd orders it with the mount point's unit."""
+    return any(
+        line.target == target and line.spec == stack.mountpoint and {"bind", "rbind"} & set(line.options.split(","))
+        for line in facts.fstab
+    )
 
 
 # --- fstab

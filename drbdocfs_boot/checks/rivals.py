@@ -119,7 +119,7 @@ def find(facts: Facts) -> Iterator[Finding]:
     enabled = unitfiles.enabled(facts)
     yield from _rc_local(facts)
     yield from _cron(facts)
-    yield from _init_scripts(facts)
+    yield from _init_scripts(facts, enabled)
     yield from _units(facts, enabled)
     yield from _own_units(facts)
     yield from _multipath(facts, enabled)
@@ -210,10 +210,12 @@ def _cron(facts: Facts) -> Iterator[Finding]:
                 yield from _shell(facts, "cron-reboot", file, number, text)
 
 
-def _init_scripts(facts: Facts) -> Iterator[Finding]:
+def _init_scripts(facts: Facts, enabled: dict[str, str]) -> Iterator[Finding]:
     for name, link in unitfiles.scripts(facts).items():
         # Where a package brings a unit of that name, systemd does not look at the script.
         native = unitfiles.provided(facts, f"{name}.service")
+        if name == "drbd" and native and "drbd.service" in enabled:
+            continue  # one is enough: Debian keeps both in step
         if name == "drbd":
             yield BOOK.finding(
                 "init-script",

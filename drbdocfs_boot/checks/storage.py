@@ -49,7 +49,8 @@ BOOK = Book(
         WARNING,
         "the backing file is sparse",
         "Its blocks are taken from the file system below only as they are written. When that is full, DRBD and OCFS2"
-        " meet an I/O error in the middle of operation, although there seems to be room.",
+        " meet an I/O error in the middle of operation, although there seems to be room. A file that was filled gets"
+        " holes again by what discards blocks: mkfs.ocfs2 without --nodiscard, fstrim, the mount option discard.",
         "fill it in with the stack stopped: 'fallocate --length SIZE FILE' with the size it has keeps what is in it",
     ),
     backing_readable=Rule(

@@ -14,6 +14,22 @@ POINT = "/mnt/storage"
 MOUNTED = "50 22 147:0 / /mnt/storage rw,noatime - ocfs2 /dev/drbd0 rw\n"
 
 
+UUID = "D6D5F7EE542F4E44A8EB11F8D4CC571E"
+
+
+def heartbeat(references: int, *lines: str, mode: str = "local") -> Callable[[Tree], None]:
+    """A cluster that is online with the heartbeat of our file system, and what ocfs2_hb_ctl says of it."""
+
+    def mutate(tree: Tree) -> None:
+        place = "/sys/kernel/config/cluster/web/heartbeat"
+        tree.write(f"{place}/mode", f"{mode}\n")
+        tree.write(f"{place}/{UUID}/dev", "drbd0\n")
+        tree.answers[f"ocfs2_hb_ctl -I -u {UUID}"] = f"{UUID}: {references} refs\n"
+        mounted(*lines)(tree)
+
+    return mutate
+
+
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     return good(tmp_path / "root", monkeypatch)
@@ -78,6 +94,8 @@ CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
         "/srv",
     ),
     "twice": (mounted(MOUNTED.strip(), MOUNTED.strip().replace("50 22", "51 50")), "mounted-twice", POINT),
+    "heartbeat-of-a-second-mount": (heartbeat(2, MOUNTED.strip()), "heartbeat-left", UUID),
+    "heartbeat-of-a-second-mount-that-is-gone": (heartbeat(2), "heartbeat-left", UUID),
     "double": (fstab("/dev/drbd0 /mnt/storage/ ocfs2 noauto 0 0"), "fstab-double", "/etc/fstab:2"),
     "second-mount": (fstab("", "/dev/drbd/by-res/r0 /srv ocfs2 noauto 0 0"), "fstab-second-mount", "/etc/fstab:3"),
     "nofail": (own("/dev/drbd0 /mnt/storage ocfs2 noatime,nofail 0 0"), "fstab-nofail", "/etc/fstab:2"),
@@ -112,13 +130,21 @@ CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_fault(case: str, tree: Tree) -> None:
     mutate, code, where = CASES[case]
-    assert added(tree, mounts.find, mutate, live=False) == [(code, where)]
+    # Offline, but for what a tool counts.
+    assert added(tree, mounts.find, mutate, live="heartbeat" in case) == [(code, where)]
 
 
 HARMLESS: dict[str, Callable[[Tree], object]] = {
     "mounted": mounted(MOUNTED.strip()),
     "mounted-with-files-below-it": steps(lambda t: mounted(MOUNTED.strip())(t), lambda t: t.write(f"{POINT}/file", "")),
     "bind-of-a-directory": mounted(MOUNTED.strip(), "61 22 147:0 /www /srv rw - ocfs2 /dev/drbd0 rw"),
+    "heartbeat": heartbeat(1, MOUNTED.strip()),
+    "heartbeat-while-it-is-being-mounted": heartbeat(1),
+    "global-heartbeat": heartbeat(3, MOUNTED.strip(), mode="global"),
+    "bind-of-the-whole": steps(
+        mounted(MOUNTED.strip(), "61 22 147:0 / /srv rw - ocfs2 /dev/drbd0 rw"),
+        fstab("/mnt/storage /srv none bind 0 0"),
+    ),
     "no-line": own("# none"),
     "netdev": own("/dev/drbd0 /mnt/storage ocfs2 _netdev,noatime,x-systemd.mount-timeout=3min 0 0"),
     "by-res": own("/dev/drbd/by-res/r0/0 /mnt/storage ocfs2 noauto,noatime 0 0"),

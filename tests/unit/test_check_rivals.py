@@ -101,6 +101,11 @@ CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
         "/etc/rc2.d/S70drbd",
     ),
     "drbd.service": (lambda t: t.enable("drbd.service"), "rival-unit", f"{WANTS}/drbd.service"),
+    "drbd.service-and-script": (
+        steps(lambda t: t.enable("drbd.service"), lambda t: t.link("/etc/rc2.d/S01drbd", "../init.d/drbd")),
+        "rival-unit",
+        f"{WANTS}/drbd.service",
+    ),
     "drbd@r0": (lambda t: t.enable("drbd@r0.target"), "rival-unit", f"{WANTS}/drbd@r0.target"),
     "promote": (
         lambda t: t.enable("drbd-promote@r0.service", "foo.service.requires"),
