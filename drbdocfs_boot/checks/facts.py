@@ -34,6 +34,23 @@ class Facts:
     def read(self, name: str) -> str | None:
         return system.read(name)
 
+    def names(self, directory: str) -> list[str]:
+        return system.names(directory)
+
+    def exists(self, name: str) -> bool:
+        return system.exists(name)
+
+    def stat(self, name: str) -> os.stat_result | None:
+        """Of what the name leads to; None when there is nothing, or it may not be seen."""
+        try:
+            return os.stat(system.path(name))
+        except OSError:
+            return None
+
+    def glob(self, pattern: str) -> list[str]:
+        root = system.path("")
+        return sorted(name[len(root) :] for name in glob.glob(glob.escape(root) + pattern))
+
     def piece(self, name: str, offset: int, length: int) -> bytes | None:
         """So many bytes of a regular file, fewer at its end; None when it cannot be read."""
         try:
@@ -47,19 +64,6 @@ class Facts:
             return None
         finally:
             os.close(fd)
-
-    def names(self, directory: str) -> list[str]:
-        return system.names(directory)
-
-    def exists(self, name: str) -> bool:
-        return system.exists(name)
-
-    def stat(self, name: str) -> os.stat_result | None:
-        """Of what the name leads to; None when there is nothing, or it may not be seen."""
-        try:
-            return os.stat(system.path(name))
-        except OSError:
-            return None
 
     def resolve(self, name: str) -> str:
         """``name`` with all links followed, within the root; as it is when they lead in a circle."""
@@ -108,10 +112,6 @@ class Facts:
             return os.statvfs(system.path(name))
         except OSError:
             return None
-
-    def glob(self, pattern: str) -> list[str]:
-        root = system.path("")
-        return sorted(name[len(root) :] for name in glob.glob(glob.escape(root) + pattern))
 
     # Tools
 

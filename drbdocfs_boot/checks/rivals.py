@@ -163,10 +163,22 @@ def acts_on(facts: Facts, text: str) -> tuple[Stack | None, str] | None:
             if name in ("o2cb", "o2cb_ctl") and _has(rest, stack.cluster):
                 return None, name
         if (name.startswith("drbd") and _has(rest, "all")) or (
-            name in ("mount", "umount") and re.search(r"\s-\w*a\b|\s-\w*t\s*ocfs2\b", rest)
+            name in ("mount", "umount")
+            and re.search(r"\s-\w*a\b", rest)
+            and (name == "umount" or _mounted_by_all(facts))
         ):
             return None, name
     return None
+
+
+def _mounted_by_all(facts: Facts) -> bool:
+    """Whether 'mount -a' means a stack: fstab has a line for it, without noauto."""
+    return any(
+        "noauto" not in line.options.split(",")
+        and (line.target == stack.mountpoint or lower.same(facts, line.spec, stack.device))
+        for stack in facts.reading.stacks
+        for line in facts.fstab
+    )
 
 
 def _shell(facts: Facts, code: str, file: str, number: int, text: str) -> Iterator[Finding]:
