@@ -284,7 +284,7 @@ def find(facts: Facts) -> Iterator[Finding]:
         if not facts.hidden(CLUSTER_CONF):
             yield BOOK.finding("cluster-conf-missing", CLUSTER_CONF, f"there is no {CLUSTER_CONF}")
     else:
-        stanzas, refused = read(text)
+        stanzas, refused = read(facts.exact(CLUSTER_CONF) or text)
         for line, why in refused:
             yield BOOK.finding("cluster-conf-syntax", f"{CLUSTER_CONF}:{line}", why)
         for one in stanzas:

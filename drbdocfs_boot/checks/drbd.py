@@ -375,12 +375,12 @@ def _fencing(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
 
 def _times(stack: Stack, found: Resource) -> Iterator[Finding]:
     timeout = found.number("net", "timeout", 60) / 10
-    for name in ("ping-int", "connect-int"):
-        limit = found.number("net", name, 10)
-        if timeout >= limit:
-            where = found.place("net", "timeout" if found.setting("net", "timeout") else name)
-            message = f"timeout is {timeout:g} s, {name} {limit} s"
-            yield BOOK.finding("drbd-ping", where, message, stack.name)
+    limits = {name: found.number("net", name, 10) for name in ("ping-int", "connect-int")}
+    low = [name for name, limit in limits.items() if timeout >= limit]
+    if low:
+        where = found.place("net", "timeout" if found.setting("net", "timeout") else low[0])
+        message = f"timeout is {timeout:g} s, " + " and ".join(f"{name} {limits[name]} s" for name in low)
+        yield BOOK.finding("drbd-ping", where, message, stack.name)
 
 
 def _secret(stack: Stack, found: Resource) -> Iterator[Finding]:

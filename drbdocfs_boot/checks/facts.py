@@ -43,6 +43,14 @@ class Facts:
             self._note(name, os.R_OK)
         return text
 
+    def exact(self, name: str) -> str | None:
+        """As ``read``, but with the line ends as they are."""
+        try:
+            with open(system.path(name), encoding="utf-8", errors="surrogateescape", newline="") as file:
+                return file.read()
+        except OSError:
+            return None
+
     def names(self, directory: str) -> list[str]:
         found = system.names(directory)
         if not found:
