@@ -109,7 +109,7 @@ BOOK = Book(
     drbd_fencing_resource_only=Rule(
         WARNING,
         "fencing does not freeze writes",
-        "resource-only calls the handler while both nodes go on writing: it prevents no split brain of two.",
+        "With resource-only the handler is called while both nodes go on writing: it prevents no split brain of two.",
         "fencing resource-and-stonith",
     ),
     drbd_no_fence_peer=Rule(
