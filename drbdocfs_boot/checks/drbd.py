@@ -124,7 +124,7 @@ BOOK = Book(
         "a quorum that OCFS2 does not survive",
         "Of two nodes none has the majority when the link is lost: with io-error OCFS2's heartbeat fails and the node "
         "resets itself; with suspend-io it does so after O2CB's dead time, 60 s by default. Nobody is left.",
-        "fencing resource-and-stonith with a handler that picks one survivor, or a third node as tiebreaker",
+        "quorum off, and fencing resource-and-stonith with a handler that picks one survivor",
     ),
     drbd_ping=Rule(
         WARNING,
@@ -222,7 +222,8 @@ def find(facts: Facts) -> Iterator[Finding]:
     stacks = facts.reading.stacks
     for one in facts.drbd.mistakes:
         yield BOOK.finding("drbd-syntax", f"{one.file}:{one.line}", one.message)
-    # Reading it notes what this user may not see.
+    # Reading it notes what this user may not see; a pattern finds nothing there, without a word.
+    facts.names("/etc/drbd.d")
     hidden = facts.hidden("/etc/drbd.d", *facts.drbd.files) or facts.hidden(DRBD_CONF)
     yield from _twice(facts, {s.resource for s in stacks})
     for stack in stacks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import sys
 from collections.abc import Iterator
 
 from drbdocfs_boot import clusterconf
@@ -207,8 +208,9 @@ def listener(facts: Facts, address: Address, port: int) -> str:
 
 
 def _unpack(text: str) -> Address:
-    """An address of /proc/net/tcp: words of 32 bits, each in the byte order of the machine (little-endian here)."""
-    raw = b"".join(bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8))
+    """An address of /proc/net/tcp: words of 32 bits, each in the byte order of the machine."""
+    turn = -1 if sys.byteorder == "little" else 1
+    raw = b"".join(bytes.fromhex(text[at : at + 8])[::turn] for at in range(0, len(text), 8))
     return ipaddress.ip_address(raw)
 
 

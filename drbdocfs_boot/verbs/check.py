@@ -11,6 +11,7 @@ from drbdocfs_boot.checks import peer, runner, text
 from drbdocfs_boot.checks.facts import Facts
 from drbdocfs_boot.checks.model import ERROR, Finding
 from drbdocfs_boot.exits import EX_NO, EX_NOPERM, EX_OK, EX_UNAVAILABLE, EX_USAGE, refuse
+from drbdocfs_boot.lean import MAIN_FILE
 
 # What says that the other host could not be asked.
 UNASKED = ("peer-unreachable", "peer-unknown")
@@ -32,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     """0 no errors; 1 errors; 2 no such stack; 69 the other host cannot be asked; 77 something may not be looked at."""
     facts = facts_.collect()
     names = [s.name for s in facts.reading.stacks] + [name for name in facts.reading.broken if name]
-    if args.stack and args.stack not in names:
+    facts.read(MAIN_FILE)
+    if args.stack and args.stack not in names and not facts.refused:
         return refuse(EX_USAGE, f"there is no stack '{args.stack}'; configured: {', '.join(names) or 'none'}")
     findings = examine(facts, args.stack, args.peer)
     if args.json:

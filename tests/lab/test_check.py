@@ -1,4 +1,4 @@
-"""`drbdocfs check` on two real machines: the guide's set-up, the other host, no rights, and faults that only live shows."""
+"""`drbdocfs check` on two real machines: the guide's set-up, the other host, no rights, faults that show live only."""
 
 from __future__ import annotations
 

@@ -395,6 +395,18 @@ def test_hidden_files_are_not_taken_for_missing_ones(box: Box, monkeypatch: pyte
     assert CLUSTER in found[0].message
 
 
+@pytest.mark.parametrize("driver", ["8.4.11", ""])
+def test_drbdadm_is_asked_of_a_tree_whose_driver_is_known(box: Box, driver: str) -> None:
+    plant(box, GOOD)
+    box.tool("env", f"echo '{box.root}/etc/drbd.d/r0.res:4: Parse error: no, thanks' >&2; exit 10")
+    if not driver:
+        (box.root / "sys/module/drbd/version").unlink()
+    found = [(f.code, f.where, f.message) for f in look()]
+    assert found == ([("drbd-refused", f"{DRBD}:4", "drbdadm: Parse error: no, thanks")] if driver else [])
+    asked = f"env __DRBD_NODE__=server1 DRBD_DRIVER_VERSION_OVERRIDE=8.4.11 drbdadm -c {box.root}/etc/drbd.conf dump r0"
+    assert box.calls == ([asked] if driver else [])
+
+
 def test_no_live_question_is_asked_of_a_tree(box: Box) -> None:
     plant(box, GOOD)
     stand_ins(box)

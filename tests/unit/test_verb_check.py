@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from drbdocfs_boot import checks, cli
-from drbdocfs_boot.checks import model, runner, text
+from drbdocfs_boot import checks, cli, lean
+from drbdocfs_boot.checks import configuration, model, runner, text
 from drbdocfs_boot.checks.facts import Facts
 from drbdocfs_boot.checks.model import ERROR, NOTE, SEVERITIES, WARNING, Book, Finding, Rule
+from drbdocfs_boot.tools import system
 from drbdocfs_boot.verbs import check
 
 from .conftest import Box
@@ -36,6 +37,27 @@ class Terminal(io.StringIO):
 def areas(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
     """One area with these findings in place of all."""
     monkeypatch.setattr(runner, "areas", lambda: [("planted", lambda facts: iter(findings))])
+
+
+def test_a_configuration_that_may_not_be_read(
+    box: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody can tell then whether there is such a stack."""
+    plant(box, GOOD)
+
+    def refuse(path: str) -> str:
+        raise lean.Unreadable("cannot be read: Permission denied; allowed: a regular file that root can read")
+
+    really = system.read
+    monkeypatch.setattr(lean, "_text", refuse)
+    monkeypatch.setattr(system, "read", lambda name: None if name == OURS else really(name))
+    monkeypatch.setattr("os.geteuid", lambda: 65534)
+    monkeypatch.setattr("os.access", lambda name, mode: not str(name).endswith(OURS))
+    monkeypatch.setattr(runner, "areas", lambda: [("configuration", configuration.find)])
+    assert cli.main(["check", "web"]) == 77
+    out = capsys.readouterr().out
+    assert out.startswith("note: not-permitted\n")
+    assert OURS in out
 
 
 @pytest.fixture
