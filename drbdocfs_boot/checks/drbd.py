@@ -145,6 +145,12 @@ BOOK = Book(
         "cram-hmac-alg and shared-secret work together only: one without the other proves nothing.",
         "set both, the same on both hosts",
     ),
+    drbd_secret_open=Rule(
+        WARNING,
+        "everybody may read the secret",
+        "Every user and every program of this host can take the other host's place.",
+        "chmod 600 for the file, on both hosts",
+    ),
     drbd_syncer=Rule(
         NOTE,
         "the old section syncer",
@@ -279,7 +285,7 @@ def _resource(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
     yield from _after_split_brain(stack, found)
     yield from _fencing(facts, stack, found)
     yield from _times(stack, found)
-    yield from _secret(stack, found)
+    yield from _secret(facts, stack, found)
     said = list(_old(facts, stack, found))
     yield from said
     if own is not None:
@@ -384,7 +390,7 @@ def _times(stack: Stack, found: Resource) -> Iterator[Finding]:
         yield BOOK.finding("drbd-ping", where, message, stack.name)
 
 
-def _secret(stack: Stack, found: Resource) -> Iterator[Finding]:
+def _secret(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
     secret, algorithm = found.setting("net", "shared-secret"), found.setting("net", "cram-hmac-alg")
     if secret is None and algorithm is None:
         addresses = [e.ip for host in found.hosts.values() for e in host.endpoints]
@@ -398,6 +404,10 @@ def _secret(stack: Stack, found: Resource) -> Iterator[Finding]:
         there, missing = ("cram-hmac-alg", "shared-secret") if secret is None else ("shared-secret", "cram-hmac-alg")
         message = f"there is {there}, but no {missing}"
         yield BOOK.finding("drbd-half-secret", found.place("net", there), message, stack.name)
+    status = facts.stat(secret.file) if secret is not None else None
+    if secret is not None and status is not None and status.st_mode & 0o004:
+        message = f"shared-secret in a file of mode {status.st_mode & 0o7777:04o}"
+        yield BOOK.finding("drbd-secret-open", secret.place, message, stack.name)
 
 
 def _private(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

@@ -100,7 +100,9 @@ ADDRESSES = [{"addr_info": [{"local": "10.181.76.10", "prefixlen": 24}, {"local"
 
 def plant(box: Box, files: dict[str, str]) -> None:
     for name, text in files.items():
-        box.write(name, text)
+        path = box.write(name, text)
+        if "shared-secret" in text:
+            path.chmod(0o600)
 
 
 def look(live: bool = False) -> list[Finding]:
@@ -127,6 +129,7 @@ class Fault:
     nine: bool = False
     live: bool = False
     says: str = ""
+    mode: int = 0
 
 
 def F(code: str, where: str, file: str, old: str, new: str | None, **more: object) -> Fault:  # noqa: N802
@@ -188,6 +191,7 @@ FAULTS = [
     F("drbd-half-secret", f"{DRBD}:5", DRBD, '\t\tshared-secret "s3cret;}";\n', "", says="no shared-secret"),
     F("drbd-half-secret", f"{DRBD}:5", DRBD, "\t\tcram-hmac-alg sha256;\n", "", says="no cram-hmac-alg"),
     F("drbd-syncer", f"{DRBD}:2", DRBD, "\tnet {", "\tsyncer { rate 10M; } net {", severity=NOTE),
+    F("drbd-secret-open", f"{DRBD}:6", DRBD, "s3cret", "s3cret", mode=0o644),
     F("drbd-syncer", f"{DRBD}:2", DRBD, "\tnet {", "\tsyncer { rate 10M; } net {", severity=ERROR, nine=True),
     F("drbd-become-primary-on", f"{DRBD}:2", DRBD, "\tnet {", "\tstartup { become-primary-on both; } net {"),
     F("drbd-wrong-driver", f"{DRBD}:3", DRBD, "protocol C;", "fencing resource-and-stonith;",
@@ -309,9 +313,11 @@ def test_exactly_the_planted_fault_is_found(box: Box, fault: Fault) -> None:
         (box.root / fault.file.lstrip("/")).unlink()
     elif fault.old:
         assert fault.old in good[fault.file]
-        box.write(fault.file, good[fault.file].replace(fault.old, fault.new))
+        plant(box, {fault.file: good[fault.file].replace(fault.old, fault.new)})
     else:
-        box.write(fault.file, fault.new)
+        plant(box, {fault.file: fault.new})
+    if fault.mode:
+        (box.root / fault.file.lstrip("/")).chmod(fault.mode)
     known = {(f.code, f.message) for f in before}
     added = [f for f in look(fault.live) if (f.code, f.message) not in known]
     found = [f for f in added if f.code == fault.code and f.where == fault.where]

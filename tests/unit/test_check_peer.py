@@ -88,8 +88,8 @@ DIFFERENCES = [
     ("peer-configuration", WARNING, OURS, "/storage", "/storage\nmount_options = noatime", f"{OURS}:1"),
     ("peer-no-stack", WARNING, OURS, "[web]", "[mail]", f"{OURS}:1"),
     ("peer-no-stack", WARNING, OURS, "", None, f"{OURS}:1"),
-    ("peer-clock", WARNING, "/CLOCK", "", f"{time.time() + 86400:.6f}\n", "root@server2"),
-    ("peer-clock", WARNING, "/CLOCK", "", f"{time.time() - 86400:.6f}\n", "root@server2"),
+    ("peer-clock", WARNING, "/CLOCK", "", "4102444800.5\n", "root@server2"),
+    ("peer-clock", WARNING, "/CLOCK", "", "1000000000.5\n", "root@server2"),
     ("peer-hidden", NOTE, "/HIDDEN", "", "/etc/drbd.d/secret.res\n", "root@server2"),
 ]  # fmt: skip
 
