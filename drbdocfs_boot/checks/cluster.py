@@ -507,8 +507,9 @@ def _live(facts: Facts) -> Iterator[Finding]:
             if now is not None and now != str(value):
                 message = f"{attribute} is {now} now, {value} after a restart"
                 yield BOOK.finding("o2cb-live-differs", f"{place}/{attribute}", message)
+        nodes = facts.names(f"{place}/node")
         for one in stanzas:
-            if one.kind != "node" or one.get("cluster") != name:
+            if one.kind != "node" or one.get("cluster") != name or one.get("name") not in nodes:
                 continue
             node = f"{place}/node/{one.get('name')}"
             for attribute, key in (("num", "number"), ("ipv4_address", "ip_address"), ("ipv4_port", "ip_port")):

@@ -202,7 +202,11 @@ def listener(facts: Facts, address: Address, port: int) -> str:
             if len(fields) < 10 or fields[3] != LISTEN or fields[9] == "0":
                 continue
             local, _, number = fields[1].rpartition(":")
-            if int(number, 16) == port and _covers(_unpack(local), address):
+            try:
+                ours = int(number, 16) == port and _covers(_unpack(local), address)
+            except ValueError:
+                continue
+            if ours:
                 return _owner(facts, fields[9])
     return ""
 

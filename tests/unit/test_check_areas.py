@@ -418,3 +418,21 @@ def test_no_live_question_is_asked_of_a_tree(box: Box) -> None:
     stand_ins(box)
     look()
     assert box.calls == []
+
+
+@pytest.mark.parametrize("file", [OURS, DRBD, CLUSTER, O2CB, HOSTS])
+def test_half_a_file_ends_no_area_early(box: Box, file: str) -> None:
+    """Cut off anywhere, as a power cut or a full disk leaves it; and with bytes that no text has."""
+    plant(box, GOOD)
+    text = GOOD[file].encode()
+    for at in range(0, len(text), max(1, len(text) // 8)):
+        for tail in (b"", b"\x00\xff\n"):
+            (box.root / file.lstrip("/")).write_bytes(text[:at] + tail)
+            assert "check-failed" not in {f.code for f in look()}, at
+
+
+def test_a_node_s_name_is_no_path(box: Box) -> None:
+    plant(box, GOOD)
+    box.write(CLUSTER, GOOD[CLUSTER].replace("name = server2", "name = ../../../../../etc\0"))
+    box.write(f"{CONFIGFS}/web/node/server1/num", "0\n")
+    assert "check-failed" not in {f.code for f in look()}
