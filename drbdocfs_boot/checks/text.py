@@ -10,6 +10,7 @@ from drbdocfs_boot.checks.model import ERROR, SEVERITIES, WARNING, Finding
 
 VERSION = 1  # of the JSON form: raised when a field changes its meaning or goes
 INDENT = "    "
+PARTIAL = ("not-permitted", "peer-hidden")
 
 
 def counts(findings: Sequence[Finding]) -> dict[str, int]:
@@ -22,7 +23,8 @@ def summary(findings: Sequence[Finding], host: str) -> str:
     number = counts(findings)
     said = ", ".join(f"{n} {severity}{'' if n == 1 else 's'}" for severity, n in number.items() if n)
     if not number[ERROR] and not number[WARNING]:
-        return f"{host}: nothing is wrong" + (f" ({said})" if said else "")
+        limits = " in what could be looked at" if any(f.code in PARTIAL for f in findings) else ""
+        return f"{host}: nothing is wrong{limits}" + (f" ({said})" if said else "")
     return f"{host}: {said}"
 
 

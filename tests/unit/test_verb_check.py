@@ -190,6 +190,8 @@ def test_the_last_line() -> None:
     assert text.summary([], "h") == "h: nothing is wrong"
     assert text.summary([BOOK.finding("small-thing", "", "x")], "h") == "h: nothing is wrong (1 note)"
     assert text.summary([BOOK.finding("risky-thing", "", "x")] * 2, "h") == "h: 2 warnings"
+    hidden = runner.BOOK.finding("not-permitted", "", "x")
+    assert text.summary([hidden], "h") == "h: nothing is wrong in what could be looked at (1 note)"
 
 
 def test_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
