@@ -453,7 +453,8 @@ def _timing(facts: Facts) -> Iterator[Finding]:
             yield from _against_drbd(stack, one, threshold, dead)
     boot = found.get("O2CB_BOOTCLUSTER", (0, ""))
     clusters = {s.cluster for s in facts.reading.stacks}
-    if boot[1] and boot[1] not in clusters:
+    # Debian's package comes with O2CB_ENABLED=false, and "ocfs2" for a name.
+    if found.get("O2CB_ENABLED", (0, ""))[1] == "true" and boot[1] and boot[1] not in clusters:
         message = f"O2CB_BOOTCLUSTER={boot[1]}, the stacks have {', '.join(sorted(clusters))}"
         yield BOOK.finding("o2cb-bootcluster", f"{file}:{boot[0]}", message)
     kind = found.get("O2CB_STACK", (0, ""))

@@ -82,7 +82,7 @@ DIFFERENCES = [
     ("peer-cluster-conf", ERROR, CLUSTER, "number = 1", "number = 2", f"{CLUSTER}:15"),
     ("peer-cluster-conf", ERROR, CLUSTER, "10.181.76.10", "10.181.76.12", f"{CLUSTER}:7"),
     ("peer-cluster-conf", ERROR, CLUSTER, "", None, "root@server2"),
-    ("peer-o2cb-timing", ERROR, O2CB, "BOOTCLUSTER=web", "IDLE_TIMEOUT_MS=10000", O2CB),
+    ("peer-o2cb-timing", ERROR, O2CB, "BOOTCLUSTER=ocfs2", "IDLE_TIMEOUT_MS=10000", O2CB),
     ("peer-configuration", ERROR, OURS, "cluster = web", "cluster = wbe", f"{OURS}:1"),
     ("peer-configuration", WARNING, OURS, "/mnt/storage", "/srv/storage", f"{OURS}:1"),
     ("peer-configuration", WARNING, OURS, "/storage", "/storage\nmount_options = noatime", f"{OURS}:1"),
