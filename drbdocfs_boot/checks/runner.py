@@ -28,8 +28,16 @@ BOOK = Book(
 
 
 def areas(names: Iterable[str] = AREAS) -> list[tuple[str, Find]]:
-    """Name and function of each area."""
-    return [(name, import_module(f"{package}.{name}").find) for name in names]
+    """Name and function of each area; it is imported when it is run, so that one that cannot be costs no other."""
+    return [(name, _area(name)) for name in names]
+
+
+def _area(name: str) -> Find:
+    def find(facts: Facts) -> Iterable[Finding]:
+        found: Iterable[Finding] = import_module(f"{package}.{name}").find(facts)
+        return found
+
+    return find
 
 
 def look(facts: Facts, finds: Iterable[tuple[str, Find]]) -> list[Finding]:

@@ -153,6 +153,11 @@ def test_an_area_that_fails_hides_no_other() -> None:
     assert Path(__file__).name in failed.message
 
 
+def test_an_area_that_cannot_be_imported_hides_no_other(box: Box) -> None:
+    found = runner.look(Facts(False, "h"), runner.areas(("nonesuch", "configuration")))
+    assert {f.code for f in found} == {"check-failed", "no-stack"}
+
+
 def test_order_and_each_once() -> None:
     found = [BOOK.finding(code, "", "x") for code in ("small-thing", "bad-thing", "risky-thing", "bad-thing")]
     assert [f.severity for f in model.ordered(found)] == [ERROR, WARNING, NOTE]
