@@ -8,6 +8,7 @@ Pure: texts in, statements out.  Source: drbd.conf(5) of 8.4 and 9.0.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -148,7 +149,8 @@ def _load(
             pattern = statement.words[1]
             if not pattern.startswith("/"):
                 pattern = file.rpartition("/")[0] + "/" + pattern
-            for name in sorted(glob(pattern)):
+            # So that a file has one name, or a circle of includes would never end.
+            for name in sorted(glob(posixpath.normpath(pattern))):
                 _load(found, read, glob, name)
         else:
             found.statements.append(statement)

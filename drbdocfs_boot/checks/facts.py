@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import glob
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from drbdocfs_boot import clusterconf, config, drbdconf, fstab
 from drbdocfs_boot.stack import Reading
@@ -20,32 +20,74 @@ from drbdocfs_boot.tools.run import Result, run
 DRBD_CONF = "/etc/drbd.conf"
 CLUSTER_CONF = "/etc/ocfs2/cluster.conf"
 FSTAB = "/etc/fstab"
+# What tools say to those who are not root.
+_NO_RIGHTS = ("permission denied", "not permitted", "must be root", "are you root", "superuser")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """``live``: this is the running host, not a tree of files; ``host``: its name as ``uname -n`` has it."""
+    """``live``: this is the running host, not a tree of files; ``host``: its name as ``uname -n`` has it.
+
+    ``refused``: what could not be looked at for want of rights, in order: names of files, and commands in quotes.
+    """
 
     live: bool
     host: str
+    refused: dict[str, None] = field(default_factory=dict, compare=False)
 
     # Files.  Names are absolute and without the root.
 
     def read(self, name: str) -> str | None:
-        return system.read(name)
+        text = system.read(name)
+        if text is None:
+            self._note(name, os.R_OK)
+        return text
+
+    def exact(self, name: str) -> str | None:
+        """As ``read``, but with the line ends as they are."""
+        try:
+            with open(system.path(name), encoding="utf-8", errors="surrogateescape", newline="") as file:
+                return file.read()
+        except OSError:
+            return None
 
     def names(self, directory: str) -> list[str]:
-        return system.names(directory)
+        found = system.names(directory)
+        if not found:
+            self._note(directory, os.R_OK | os.X_OK)
+        return found
 
     def exists(self, name: str) -> bool:
-        return system.exists(name)
+        there = system.exists(name)
+        if not there:
+            self._note(name, os.F_OK)
+        return there
 
     def stat(self, name: str) -> os.stat_result | None:
         """Of what the name leads to; None when there is nothing, or it may not be seen."""
         try:
             return os.stat(system.path(name))
         except OSError:
+            self._note(name, os.F_OK)
             return None
+
+    def _note(self, name: str, mode: int) -> None:
+        """Remember a name that is there, or may be, but is kept from us.  Never so for root."""
+        if os.geteuid() == 0:
+            return
+        try:
+            os.stat(system.path(name))
+        except PermissionError:
+            self.refused[name] = None
+        except OSError:
+            pass
+        else:
+            if not os.access(system.path(name), mode):
+                self.refused[name] = None
+
+    def hidden(self, *names: str) -> bool:
+        """True when one of the names, or something below it, was kept from us: what is missing may be in it."""
+        return any(one == name or one.startswith(name.rstrip("/") + "/") for name in names for one in self.refused)
 
     def glob(self, pattern: str) -> list[str]:
         root = system.path("")
@@ -120,9 +162,12 @@ class Facts:
         if not self.live:
             return None
         try:
-            return run(list(argv), limit)
+            result = run(list(argv), limit)
         except Failure:
             return None
+        if result.code != 0 and os.geteuid() != 0 and any(words in result.said.lower() for words in _NO_RIGHTS):
+            self.refused[f"'{' '.join(argv)}'"] = None
+        return result
 
     # What is read once
 

@@ -1,0 +1,438 @@
+"""One planted fault for each code of the areas on configuration: exactly that finding is added to a good set-up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from drbdocfs_boot.checks import cluster, configuration, drbd, network, runner
+from drbdocfs_boot.checks.facts import Facts, collect
+from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Finding
+from tests.lab import provision
+
+from .conftest import Box
+
+AREAS = {"configuration": configuration, "drbd": drbd, "network": network, "cluster": cluster}
+OURS, DRBD, GLOBAL = "/etc/drbdocfs/drbdocfs.conf", "/etc/drbd.d/r0.res", "/etc/drbd.d/global_common.conf"
+CLUSTER, O2CB, HOSTS = "/etc/ocfs2/cluster.conf", "/etc/default/o2cb", "/etc/hosts"
+CONFIGFS = "/sys/kernel/config/cluster"
+
+# What `drbdocfs create` makes, with its fencing.
+GOOD = {
+    OURS: """\
+[web]
+resource = r0
+device = /dev/drbd0
+backing_file = /drbd-loop.img
+loop_device = /dev/loop7
+cluster = web
+mountpoint = /mnt/storage
+""",
+    "/etc/hostname": "server1\n",
+    "/etc/drbd.conf": 'include "drbd.d/global_common.conf";\ninclude "drbd.d/*.res";\n',
+    GLOBAL: "global {\n\tusage-count no;\n}\ncommon {\n}\n",
+    DRBD: """\
+resource r0 {
+	net {
+		protocol C;
+		allow-two-primaries yes;
+		cram-hmac-alg sha256;
+		shared-secret "s3cret;}";
+		after-sb-0pri discard-zero-changes;
+		after-sb-1pri discard-secondary;
+		after-sb-2pri disconnect;
+	}
+	disk {
+		fencing resource-and-stonith;
+	}
+	handlers {
+		fence-peer "/bin/false";
+	}
+	on server1 {
+		address ipv4 10.181.76.10:7789;
+		device /dev/drbd0 minor 0;
+		disk /dev/loop7;
+		meta-disk internal;
+	}
+	on server2 {
+		address ipv4 10.181.76.11:7789;
+		device /dev/drbd0 minor 0;
+		disk /dev/loop7;
+		meta-disk internal;
+	}
+}
+""",
+    CLUSTER: """\
+cluster:
+	node_count = 2
+	name = web
+
+node:
+	ip_port = 7777
+	ip_address = 10.181.76.10
+	number = 0
+	name = server1
+	cluster = web
+
+node:
+	ip_port = 7777
+	ip_address = 10.181.76.11
+	number = 1
+	name = server2
+	cluster = web
+""",
+    O2CB: "# Debian's\nO2CB_ENABLED=false\nO2CB_BOOTCLUSTER=ocfs2\n",
+    HOSTS: "127.0.0.1 localhost\n10.181.76.10 server1\n10.181.76.11 server2\n",
+    "/sys/module/drbd/version": "8.4.11\n",
+}
+NINE = {
+    **GOOD,
+    "/sys/module/drbd/version": "9.2.4\n",
+    DRBD: GOOD[DRBD]
+    .replace("\tdisk {\n\t\tfencing resource-and-stonith;\n\t}\n", "\toptions {\n\t\tauto-promote no;\n\t}\n")
+    .replace("\tnet {\n", "\tnet {\n\t\tfencing resource-and-stonith;\n"),
+}
+ADDRESSES = [{"addr_info": [{"local": "10.181.76.10", "prefixlen": 24}, {"local": "127.0.0.1", "prefixlen": 8}]}]
+
+
+def plant(box: Box, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = box.write(name, text)
+        if "shared-secret" in text:
+            path.chmod(0o600)
+
+
+def look(live: bool = False) -> list[Finding]:
+    facts = Facts(True, "server1") if live else collect()
+    # The areas of this file; the others ask for more than a tree of configuration.
+    return runner.look(facts, [(name, module.find) for name, module in AREAS.items()])
+
+
+def heavy(findings: list[Finding]) -> list[tuple[str, str]]:
+    return [(f.code, f.where) for f in findings if f.severity in (ERROR, WARNING)]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """In ``file``, ``old`` becomes ``new`` ("" for old: ``new`` is the whole text, None: the file goes)."""
+
+    code: str
+    where: str
+    file: str
+    old: str
+    new: str | None
+    severity: str = ""
+    also: tuple[str, ...] = ()
+    nine: bool = False
+    live: bool = False
+    says: str = ""
+    mode: int = 0
+
+
+def F(code: str, where: str, file: str, old: str, new: str | None, **more: object) -> Fault:  # noqa: N802
+    return Fault(code, where, file, old, new, **more)  # type: ignore[arg-type]
+
+
+SECOND = GOOD[DRBD].replace("resource r0", "resource r1").replace("minor 0", "minor 1").replace("drbd0", "drbd1")
+TCP = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+LISTENING = (
+    TCP + "   0: {} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 {} 1 0 100 0 0 10 0\n"
+)
+
+FAULTS = [
+    # Our configuration.
+    F("config-mistake", f"{OURS}:7", OURS, "/mnt/storage", "mnt"),
+    F("config-mistake", f"{OURS}:4", OURS, "backing_file", "baking_file", also=("config-mistake",)),
+    F("config-mistake", f"{OURS}:1", "/etc/fstab", "", "UUID=1 /mnt/storage ocfs2 noauto 0 0\n", says="/etc/fstab:1"),
+    F("no-stack", OURS, OURS, "", None),
+    F("when-alone-always", f"{OURS}:8", OURS, "/storage\n", "/storage\nwhen_alone = always\n"),
+    F(
+        "peer-timeout-short", f"{OURS}:9", OURS, "/storage\n", "/storage\nwhen_alone = always\npeer_timeout = 20s\n",
+        also=("when-alone-always",),
+    ),
+    F("peer-timeout-late", f"{OURS}:8", OURS, "/storage\n", "/storage\npeer_timeout = 4min\n"),
+    F("boot-timeout-long", f"{OURS}:8", OURS, "/storage\n", "/storage\nboot_timeout = 1h\n"),
+    F("no-effect-yet", f"{OURS}:8", OURS, "/storage\n", "/storage\nsurvivor = server1\n"),
+    F("no-effect-yet", f"{OURS}:8", OURS, "/storage\n", "/storage\nlink_grace = 5s\n"),
+    # DRBD.
+    F("drbd-syntax", f"{DRBD}:1", DRBD, "\t}\n}\n", "\t}\n"),
+    F("drbd-syntax", f"{DRBD}:9", DRBD, "2pri disconnect;", "2pri disconnect", says="no ';'"),
+    F("drbd-resource-missing", f"{OURS}:2", DRBD, "", None),
+    F("drbd-resource-missing", f"{OURS}:2", OURS, "= r0", "= r9", says="no resource 'r9'"),
+    F("drbd-resource-missing", f"{OURS}:2", "/etc/drbd.conf", "", None, says="there is no /etc/drbd.conf"),
+    F("drbd-resource-twice", f"{DRBD}:1", "/etc/drbd.d/copy.res", "", GOOD[DRBD], says="r0"),
+    F("drbd-not-this-host", f"{DRBD}:1", DRBD, "on server1", "on node1"),
+    F("drbd-not-this-host", f"{DRBD}:17", DRBD, "on server1", "on Server1", says="capital letters"),
+    F("drbd-not-this-host", f"{DRBD}:17", DRBD, "on server1", "on server1.example.com", says="domain"),
+    F("drbd-floating", f"{DRBD}:17", DRBD, "on server1 {\n\t\taddress ipv4 10.181.76.10:7789;",
+      "floating 10.181.76.10:7789 {"),
+    F("drbd-hosts", f"{DRBD}:1", DRBD, "on server2 {", "on server3 { address 10.181.76.12:7789; }\n\ton server2 {",
+      also=("cluster-node-missing",), says="3 hosts"),
+    F("drbd-protocol", f"{DRBD}:3", DRBD, "protocol C", "protocol A"),
+    F("drbd-protocol", f"{DRBD}:2", DRBD, "\tnet {\n\t\tprotocol C;", "\tprotocol B; net {", says="protocol B"),
+    F("drbd-one-primary", f"{DRBD}:4", DRBD, "allow-two-primaries yes", "allow-two-primaries no"),
+    F("drbd-one-primary", f"{DRBD}:1", DRBD, "\t\tallow-two-primaries yes;\n", ""),
+    F("drbd-after-sb-2pri", f"{DRBD}:9", DRBD, "after-sb-2pri disconnect", "after-sb-2pri violently-as0p"),
+    F("drbd-after-sb-1pri", f"{DRBD}:8", DRBD, "discard-secondary", "call-pri-lost-after-sb", severity=WARNING),
+    F("drbd-after-sb-1pri", f"{DRBD}:8", DRBD, "discard-secondary", "violently-as0p", severity=ERROR),
+    F("drbd-after-sb-0pri", f"{DRBD}:7", DRBD, "discard-zero-changes", "discard-younger-primary"),
+    F("drbd-rr-conflict", f"{DRBD}:3", DRBD, "protocol C;", "protocol C; rr-conflict violently;"),
+    F("drbd-unfenced", f"{DRBD}:12", DRBD, "resource-and-stonith", "dont-care"),
+    F("drbd-unfenced", f"{DRBD}:1", DRBD, "\t\tfencing resource-and-stonith;\n", ""),
+    F("drbd-fencing-resource-only", f"{DRBD}:12", DRBD, "resource-and-stonith", "resource-only"),
+    F("drbd-no-fence-peer", f"{DRBD}:12", DRBD, '\t\tfence-peer "/bin/false";\n', ""),
+    F("drbd-quorum", f"{DRBD}:13", DRBD, "auto-promote no;", "auto-promote no; quorum majority;", nine=True),
+    F("drbd-ping", f"{DRBD}:3", DRBD, "protocol C;", "protocol C; timeout 100;", says="timeout is 10 s",
+      also=("o2cb-drbd-timing",)),
+    F("drbd-no-secret", f"{DRBD}:1", DRBD, '\t\tcram-hmac-alg sha256;\n\t\tshared-secret "s3cret;}";\n', ""),
+    F("drbd-half-secret", f"{DRBD}:5", DRBD, '\t\tshared-secret "s3cret;}";\n', "", says="no shared-secret"),
+    F("drbd-half-secret", f"{DRBD}:5", DRBD, "\t\tcram-hmac-alg sha256;\n", "", says="no cram-hmac-alg"),
+    F("drbd-syncer", f"{DRBD}:2", DRBD, "\tnet {", "\tsyncer { rate 10M; } net {", severity=NOTE),
+    F("drbd-secret-open", f"{DRBD}:6", DRBD, "s3cret", "s3cret", mode=0o644),
+    F("drbd-syncer", f"{DRBD}:2", DRBD, "\tnet {", "\tsyncer { rate 10M; } net {", severity=ERROR, nine=True),
+    F("drbd-become-primary-on", f"{DRBD}:2", DRBD, "\tnet {", "\tstartup { become-primary-on both; } net {"),
+    F("drbd-wrong-driver", f"{DRBD}:3", DRBD, "protocol C;", "fencing resource-and-stonith;",
+      says="'fencing' in net"),
+    F("drbd-wrong-driver", f"{DRBD}:2", DRBD, "\tnet {", "\tdisk { fencing resource-only; } net {", nine=True),
+    F("drbd-wrong-driver", f"{DRBD}:2", DRBD, "\tnet {", "\toptions { auto-promote no; } net {"),
+    F("drbd-auto-promote", f"{DRBD}:13", DRBD, "auto-promote no", "auto-promote yes", nine=True),
+    F("drbd-device-differs", f"{OURS}:3", OURS, "/dev/drbd0", "/dev/drbd1"),
+    F("drbd-device-differs", f"{OURS}:3", OURS, "/dev/drbd0", "/dev/drbd/by-res/r0/1"),
+    F("drbd-disk-differs", f"{DRBD}:20", OURS, "/dev/loop7", "/dev/loop8"),
+    F("drbd-loop-unmanaged", f"{DRBD}:20", OURS, "backing_file = /drbd-loop.img\nloop_device = /dev/loop7\n", ""),
+    F("drbd-diskless", f"{DRBD}:20", DRBD, "disk /dev/loop7;\n\t\tmeta-disk internal;\n\t}\n\ton server2",
+      "disk none;\n\t}\n\ton server2"),
+    F("drbd-volumes", f"{DRBD}:1", DRBD, "on server1 {",
+      "on server1 { volume 1 { device minor 5; disk /dev/sda5; meta-disk internal; }"),
+    F("drbd-minor-twice", "/etc/drbd.d/r1.res:19", "/etc/drbd.d/r1.res", "",
+      SECOND.replace("minor 1", "minor 0").replace("7789", "7790")),
+    F("drbd-usage-count", f"{GLOBAL}:2", GLOBAL, "usage-count no", "usage-count yes"),
+    F("drbd-usage-count", "/etc/drbd.conf", GLOBAL, "\tusage-count no;\n", "", says="by default"),
+    # Addresses and ports.
+    F("drbd-address-bad", f"{DRBD}:18", DRBD, "10.181.76.10:7789", "10.181.76.10"),
+    F("drbd-address-bad", f"{DRBD}:18", DRBD, "ipv4 10.181.76.10:7789", "server1:7789"),
+    F("drbd-address-bad", f"{DRBD}:17", DRBD, "\t\taddress ipv4 10.181.76.10:7789;\n", "", says="has no address"),
+    F("drbd-address-loopback", f"{DRBD}:24", DRBD, "10.181.76.11", "127.0.0.1"),
+    F("drbd-address-not-here", f"{DRBD}:18", DRBD, "10.181.76.10", "10.181.76.20", live=True),
+    F("drbd-address-peer", f"{DRBD}:24", DRBD, "10.181.76.11", "10.181.76.10"),
+    F("drbd-address-family", f"{DRBD}:23", DRBD, "ipv4 10.181.76.11:7789", "ipv6 [fd00::2]:7789"),
+    F("drbd-port-twice", f"{DRBD}:18", "/etc/drbd.d/r1.res", "", SECOND),
+    F("drbd-port-o2cb", f"{DRBD}:18", DRBD, "7789", "7777"),
+    F("drbd-port-taken", f"{DRBD}:18", "/proc/net/tcp", "", LISTENING.format("00000000:1E6D", 4711)),
+    F("drbd-port-taken", f"{DRBD}:18", "/proc/net/tcp6", "", LISTENING.format("0" * 32 + ":1E6D", 4711)),
+    F("drbd-subnets", f"{DRBD}:24", DRBD, "10.181.76.11", "10.181.77.11", live=True),
+    F("o2cb-other-network", f"{CLUSTER}:5", CLUSTER, "10.181.76.10", "192.168.1.10"),
+    # The cluster.
+    F("cluster-conf-missing", CLUSTER, CLUSTER, "", None),
+    F("cluster-conf-syntax", f"{CLUSTER}:8", CLUSTER, "\tnumber = 0", "number = 0",
+      also=("cluster-conf-syntax",), says="tab"),
+    F("cluster-conf-syntax", f"{CLUSTER}:2", CLUSTER, "node_count = 2", "node_count = two", says="no number"),
+    F("cluster-conf-syntax", f"{CLUSTER}:2", CLUSTER, "node_count = 2", "node_count = 2 # two", also=()),
+    F("cluster-conf-syntax", f"{CLUSTER}:7", CLUSTER, "10.181.76.10", "server1", says="IPv4"),
+    F("cluster-conf-syntax", f"{CLUSTER}:6", CLUSTER, "ip_port = 7777\n\tip_address = 10.181.76.10",
+      "ip_prot = 7777\n\tip_address = 10.181.76.10", also=("cluster-conf-syntax",)),
+    F("cluster-conf-syntax", f"{CLUSTER}:3", CLUSTER, "name = web\n\nnode", "# ours\n\tname = web\n\nnode"),
+    F("cluster-conf-syntax", f"{CLUSTER}:1", CLUSTER, "\n", "\r\n", says="CR LF",
+      also=("cluster-undeclared",)),
+    F("cluster-conf-ignored", f"{CLUSTER}:12", CLUSTER, "node:\n\tip_port = 7777\n\tip_address = 10.181.76.11",
+      "nodes:\n\tip_port = 7777\n\tip_address = 10.181.76.11", also=("cluster-count", "cluster-node-missing")),
+    F("cluster-refused", CLUSTER, "/refuse", "", "x", live=True),
+    F("cluster-undeclared", f"{OURS}:6", OURS, "cluster = web", "cluster = wbe"),
+    F("cluster-name", f"{OURS}:6", OURS, "cluster = web", "cluster = web-1",
+      also=("cluster-undeclared",)),
+    F("cluster-twice", f"{CLUSTER}:18", CLUSTER, "name = server2\n\tcluster = web\n",
+      "name = server2\n\tcluster = web\ncluster:\n\tnode_count = 2\n\tname = web\n"),
+    F("cluster-node-missing", f"{CLUSTER}:9", CLUSTER, "name = server1", "name = Server1", says="capital letters"),
+    F("cluster-node-missing", f"{CLUSTER}:3", CLUSTER, "name = server2", "name = node2", says="the other host"),
+    F("cluster-node-twice", f"{CLUSTER}:15", CLUSTER, "number = 1", "number = 0"),
+    F("cluster-node-twice", f"{CLUSTER}:14", CLUSTER, "10.181.76.11", "10.181.76.10"),
+    F("cluster-node-value", f"{CLUSTER}:15", CLUSTER, "number = 1", "number = 255"),
+    F("cluster-node-value", f"{CLUSTER}:6", CLUSTER, "7777\n\tip_address = 10.181.76.10",
+      "0\n\tip_address = 10.181.76.10", also=("cluster-ports",)),
+    F("cluster-node-orphan", f"{CLUSTER}:17", CLUSTER, "server2\n\tcluster = web", "server2\n\tcluster = wbe",
+      also=("cluster-count", "cluster-node-missing")),
+    F("cluster-count", f"{CLUSTER}:2", CLUSTER, "node_count = 2", "node_count = 3"),
+    F("cluster-many", f"{CLUSTER}:1", CLUSTER, "node_count = 2\n\tname = web\n\n",
+      "node_count = 3\n\tname = web\n\nnode:\n\tip_port = 7777\n\tip_address = 10.181.76.12\n\tnumber = 7\n"
+      "\tname = server3\n\tcluster = web\n\n"),
+    F("cluster-ports", f"{CLUSTER}:13", CLUSTER, "7777\n\tip_address = 10.181.76.11",
+      "7778\n\tip_address = 10.181.76.11"),
+    F("cluster-address-not-here", f"{CLUSTER}:7", CLUSTER, "10.181.76.10", "10.181.76.20", live=True),
+    F("cluster-global", f"{CLUSTER}:2", CLUSTER, "\tnode_count", "\theartbeat_mode = global\n\tnode_count"),
+    F("hosts-loopback", f"{HOSTS}:2", HOSTS, "10.181.76.10", "127.0.1.1", severity=NOTE),
+    F("hosts-loopback", f"{HOSTS}:3", HOSTS, "10.181.76.11", "127.0.1.1", severity=WARNING),
+    F("o2cb-timing", f"{O2CB}:1", O2CB, "", "O2CB_HEARTBEAT_THRESHOLD=x31\n"),
+    F("o2cb-timing", f"{O2CB}:1", O2CB, "", "O2CB_IDLE_TIMEOUT_MS=4000\n"),
+    F("o2cb-timing", f"{O2CB}:1", O2CB, "", "O2CB_KEEPALIVE_DELAY_MS=30000\n", says="not below"),
+    F("o2cb-dead-time", f"{O2CB}:3", O2CB, "BOOTCLUSTER=ocfs2", "HEARTBEAT_THRESHOLD=16", says="30 s",
+      also=("o2cb-drbd-timing",)),
+    F("o2cb-drbd-timing", f"{DRBD}:3", DRBD, "protocol C;", "protocol C; ping-int 100;", says="106.5 s"),
+    F("o2cb-drbd-timing", f"{DRBD}:3", DRBD, "protocol C;", "protocol C; ko-count 10;", says="60 s"),
+    F("o2cb-drbd-timing", f"{DRBD}:3", DRBD, "protocol C;", "protocol C; ko-count 0;", says="for ever"),
+    F("o2cb-bootcluster", f"{O2CB}:3", O2CB, "=false", "=true"),
+    F("o2cb-stack", f"{O2CB}:1", O2CB, "", "O2CB_STACK=pcmk\n"),
+    F("o2cb-stack", "/sys/fs/ocfs2/cluster_stack", "/sys/fs/ocfs2/cluster_stack", "", "pcmk\n"),
+    F("o2cb-other-online", f"{CONFIGFS}/old", f"{CONFIGFS}/old/idle_timeout_ms", "", "30000\n"),
+    F("o2cb-live-differs", f"{CONFIGFS}/web/idle_timeout_ms", f"{CONFIGFS}/web/idle_timeout_ms", "", "10000\n"),
+    F("o2cb-live-differs", f"{CONFIGFS}/web/node/server2/ipv4_address", f"{CONFIGFS}/web/node/server2/ipv4_address",
+      "", "10.181.76.99\n"),
+    F("drbd-refused", f"{DRBD}:3", "/refuse-drbd", "", "x", live=True, says="'foo' unknown"),
+]  # fmt: skip
+
+
+def stand_ins(box: Box) -> None:
+    box.tool("ip", f"echo '{json.dumps(ADDRESSES)}'")
+    box.tool("o2cb", "[ ! -e $ROOT/refuse ] || { echo 'o2cb: Unknown code 251' >&2; exit 1; }")
+    box.tool(
+        "drbdadm",
+        "[ ! -e $ROOT/refuse-drbd ] || { echo \"drbd.d/r0.res:3: Parse error: 'foo' unknown\" >&2; exit 10; }",
+    )
+
+
+_BEFORE: dict[tuple[bool, bool], list[Finding]] = {}
+
+
+def good_findings(nine: bool, live: bool) -> list[Finding]:
+    """What is found on a good set-up, which is in place already; the same in every test, so looked for once."""
+    if (nine, live) not in _BEFORE:
+        _BEFORE[nine, live] = look(live)
+    return _BEFORE[nine, live]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[f"{fault.code}-{n}" for n, fault in enumerate(FAULTS)])
+def test_exactly_the_planted_fault_is_found(box: Box, fault: Fault) -> None:
+    good = NINE if fault.nine else GOOD
+    plant(box, good)
+    stand_ins(box)
+    before = good_findings(fault.nine, fault.live)
+    assert heavy(before) == []
+    if fault.new is None:
+        (box.root / fault.file.lstrip("/")).unlink()
+    elif fault.old:
+        assert fault.old in good[fault.file]
+        plant(box, {fault.file: good[fault.file].replace(fault.old, fault.new)})
+    else:
+        plant(box, {fault.file: fault.new})
+    if fault.mode:
+        (box.root / fault.file.lstrip("/")).chmod(fault.mode)
+    known = {(f.code, f.message) for f in before}
+    added = [f for f in look(fault.live) if (f.code, f.message) not in known]
+    found = [f for f in added if f.code == fault.code and f.where == fault.where]
+    assert len(found) == 1, added
+    assert fault.says in found[0].message
+    assert found[0].severity == (fault.severity or found[0].severity)
+    assert {f.code for f in added if f is not found[0]} == set(fault.also), added
+
+
+def test_every_code_is_planted() -> None:
+    codes = {code for module in AREAS.values() for code in module.BOOK.rules}
+    assert codes == {fault.code for fault in FAULTS}
+
+
+def test_the_two_good_set_ups(box: Box) -> None:
+    """What create makes: nothing at all but, without its fencing, that. The guide's: no error, and that warning."""
+    plant(box, GOOD)
+    assert look() == []
+    plant(box, NINE)
+    assert look() == []
+    plant(box, {**GOOD, **provision.FILES})
+    found = look()
+    assert heavy(found) == [("drbd-unfenced", f"{DRBD}:1")]
+    assert {f.code for f in found if f.severity == NOTE} == {"drbd-no-secret", "drbd-syncer", "drbd-become-primary-on"}
+
+
+def test_a_public_address_without_a_secret_is_a_warning(box: Box) -> None:
+    plant(box, {**GOOD, **provision.FILES})
+    box.write(DRBD, provision.FILES[DRBD].replace("10.181.76.11", "198.41.0.4"))
+    assert ("drbd-no-secret", f"{DRBD}:1") in heavy(look())
+
+
+def test_the_kernel_s_own_sockets_take_no_port(box: Box) -> None:
+    plant(box, GOOD)
+    box.write("/proc/net/tcp", LISTENING.format("0A4CB50A:1E6D", 0))
+    assert look() == []
+    # Another address of this host is no matter.
+    box.write("/proc/net/tcp", LISTENING.format("0100007F:1E6D", 4711))
+    assert look() == []
+
+
+def test_the_owner_of_a_port_is_named(box: Box) -> None:
+    plant(box, GOOD)
+    box.write("/proc/net/tcp", LISTENING.format("0A4CB50A:1E6D", 4711))
+    box.write("/proc/77/comm", "netcat\n")
+    (box.root / "proc/77/fd").mkdir()
+    (box.root / "proc/77/fd/3").symlink_to("socket:[4711]")
+    assert [f.message for f in look()] == ["port 7789 of 10.181.76.10 is taken by netcat (77)"]
+
+
+def test_a_shared_secret_is_never_shown(box: Box) -> None:
+    for fault in FAULTS:
+        if fault.file == DRBD and fault.new is not None:
+            plant(box, GOOD)
+            box.write(DRBD, GOOD[DRBD].replace(fault.old, fault.new))
+            assert "s3cret" not in str(look()), fault
+
+
+@pytest.mark.parametrize(
+    "device", ["/dev/drbd0", "/dev/drbd/by-res/r0", "/dev/drbd/by-res/r0/0", "/dev/drbd/by-disk/loop7"]
+)
+def test_each_name_of_the_device(box: Box, device: str) -> None:
+    plant(box, GOOD)
+    box.write(OURS, GOOD[OURS].replace("/dev/drbd0", device))
+    assert look() == []
+
+
+def test_hidden_files_are_not_taken_for_missing_ones(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nobody, with the files of the secret and of the cluster closed to others."""
+    from drbdocfs_boot.tools import system
+
+    plant(box, GOOD)
+    closed = (DRBD, CLUSTER)
+    really: Callable[[str], str | None] = system.read
+    monkeypatch.setattr("os.geteuid", lambda: 65534)
+    monkeypatch.setattr("os.access", lambda name, mode: not str(name).endswith(closed))
+    monkeypatch.setattr(system, "read", lambda name: None if name in closed else really(name))
+    found = look()
+    assert [f.code for f in found] == ["not-permitted"]
+    assert DRBD in found[0].message
+    assert CLUSTER in found[0].message
+
+
+@pytest.mark.parametrize("driver", ["8.4.11", ""])
+def test_drbdadm_is_asked_of_a_tree_whose_driver_is_known(box: Box, driver: str) -> None:
+    plant(box, GOOD)
+    box.tool("env", f"echo '{box.root}/etc/drbd.d/r0.res:4: Parse error: no, thanks' >&2; exit 10")
+    if not driver:
+        (box.root / "sys/module/drbd/version").unlink()
+    found = [(f.code, f.where, f.message) for f in look()]
+    assert found == ([("drbd-refused", f"{DRBD}:4", "drbdadm: Parse error: no, thanks")] if driver else [])
+    asked = f"env __DRBD_NODE__=server1 DRBD_DRIVER_VERSION_OVERRIDE=8.4.11 drbdadm -c {box.root}/etc/drbd.conf dump r0"
+    assert box.calls == ([asked] if driver else [])
+
+
+def test_no_live_question_is_asked_of_a_tree(box: Box) -> None:
+    plant(box, GOOD)
+    stand_ins(box)
+    look()
+    assert box.calls == []
+
+
+@pytest.mark.parametrize("file", [OURS, DRBD, CLUSTER, O2CB, HOSTS])
+def test_half_a_file_ends_no_area_early(box: Box, file: str) -> None:
+    """Cut off anywhere, as a power cut or a full disk leaves it; and with bytes that no text has."""
+    plant(box, GOOD)
+    text = GOOD[file].encode()
+    for at in range(0, len(text), max(1, len(text) // 8)):
+        for tail in (b"", b"\x00\xff\n"):
+            (box.root / file.lstrip("/")).write_bytes(text[:at] + tail)
+            assert "check-failed" not in {f.code for f in look()}, at
+
+
+def test_a_node_s_name_is_no_path(box: Box) -> None:
+    plant(box, GOOD)
+    box.write(CLUSTER, GOOD[CLUSTER].replace("name = server2", "name = ../../../../../etc\0"))
+    box.write(f"{CONFIGFS}/web/node/server1/num", "0\n")
+    assert "check-failed" not in {f.code for f in look()}
