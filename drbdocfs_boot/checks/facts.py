@@ -99,6 +99,7 @@ class Facts:
             # A FIFO in the file's place must not hold us.
             fd = os.open(system.path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
+            self._note(name, os.R_OK)
             return None
         try:
             return os.pread(fd, length, offset)

@@ -208,7 +208,7 @@ def _backing(facts: Facts, stack: Stack) -> Iterator[Finding]:
         return
     found = facts.stat(real)
     if found is None:
-        if _hidden(facts, real):
+        if facts.hidden(real):
             return
         where = f" ({name} is a link to {real})" if real != name else ""
         yield BOOK.finding("backing-missing", name, f"there is no backing file {name}{where}", stack.name)
@@ -240,17 +240,6 @@ def _backing(facts: Facts, stack: Stack) -> Iterator[Finding]:
             severity=ERROR if found.st_mode & stat.S_IWOTH else "",
             advice=f"chmod 600 {name}",
         )
-
-
-def _hidden(facts: Facts, name: str) -> bool:
-    """Whether a directory above it may not be searched by who asks, so that nothing is known of the file."""
-    top = name.rpartition("/")[0]
-    while top:
-        found = facts.stat(top)
-        if found is not None:
-            return not facts.readable(top)
-        top = top.rpartition("/")[0]
-    return False
 
 
 def _loop(facts: Facts, stack: Stack) -> Iterator[Finding]:

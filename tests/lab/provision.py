@@ -81,7 +81,7 @@ def write_files(node: Node) -> None:
     for path, text in FILES.items():
         node.put_text(path, text)
     node.put_text("/etc/hostname", f"{node.name}\n")
-    node.run(f"mkdir -p /mnt/storage && fallocate -l {BACKING_SIZE} {BACKING_FILE}")
+    node.run(f"mkdir -p /mnt/storage && fallocate -l {BACKING_SIZE} {BACKING_FILE}; chmod 600 {BACKING_FILE}")
 
 
 def bring_up_drbd(node: Node) -> None:
@@ -99,10 +99,13 @@ def first_sync(lab: Lab) -> None:
 
 
 def make_file_system(node: Node) -> None:
-    """O2CB online, mkfs.ocfs2, and offline again. It would ask questions, were its input not empty."""
+    """O2CB online, mkfs.ocfs2, and offline again. It would ask questions, were its input not empty.
+
+    Without --nodiscard it punches holes into both backing files, through DRBD and the loop devices.
+    """
     node.run(
         "o2cb register-cluster web;"
-        " mkfs.ocfs2 -L web -N 2 --cluster-stack=o2cb --cluster-name=web /dev/drbd0 </dev/null 2>&1;"
+        " mkfs.ocfs2 --nodiscard -L web -N 2 --cluster-stack=o2cb --cluster-name=web /dev/drbd0 </dev/null 2>&1;"
         " o2cb unregister-cluster web",
         timeout=180,
     )
