@@ -6,8 +6,7 @@ Two ways in:
 - ``pip install .`` gives the library ``drbdocfs_boot`` alone, for tools that want the configuration's reader or model.
 - ``python3 setup.py install_system --root=DIR`` lays out the whole product below DIR, as the DEB and the RPM ship it:
   the library in a private directory, units, generator, helpers, command, manual pages,
-  completions, documents, message catalog. It reads the
-  source tree and writes below DIR only.
+  completions, documents, message catalog. It reads the source tree and writes below DIR only.
 """
 
 from __future__ import annotations
