@@ -183,7 +183,7 @@ ZSH = """\
 # Names of the stacks: the section headers of the configuration, which needs neither root nor Python.
 _drbdocfs_stacks() {
   local -a found
-  found=(${DRBDOCFS_ROOT-}/etc/drbdocfs/drbdocfs.conf(N) ${DRBDOCFS_ROOT-}/etc/drbdocfs/conf.d/*.conf(N))
+  found=($_drbdocfs_root/etc/drbdocfs/drbdocfs.conf(N) $_drbdocfs_root/etc/drbdocfs/conf.d/*.conf(N))
   (( $#found )) || return
   found=(${(f)"$(cat -- $found 2>/dev/null |
     sed -n 's/^[[:space:]]*\\[[[:space:]]*\\([[:alnum:]][[:alnum:]_.-]*\\)[[:space:]]*\\].*/\\1/p')"})
@@ -194,7 +194,7 @@ _drbdocfs_stacks() {
 _drbdocfs_hosts() {
   local -a found
   found=(${(f)"$(sed -n '/^[a-z]*:/h; /^[[:space:]]*name[[:space:]]*=/{x; /^node:/{x; s/.*=[[:space:]]*//p; x;}; x;}' \\
-    ${DRBDOCFS_ROOT-}/etc/ocfs2/cluster.conf 2>/dev/null)"})
+    $_drbdocfs_root/etc/ocfs2/cluster.conf 2>/dev/null)"})
   compadd -a found
 }
 
@@ -206,13 +206,14 @@ _drbdocfs_verbs() {
 }
 
 _drbdocfs() {
-  local curcontext=$curcontext state line
+  local curcontext=$curcontext state line _drbdocfs_root
   typeset -A opt_args
 
   _arguments -C -S \\
 @MAIN@    '1:verb:_drbdocfs_verbs' \\
     '*::argument:->rest'
   [[ $state == rest ]] || return
+  _drbdocfs_root=${opt_args[--root]:-${DRBDOCFS_ROOT-}}
 
   case $line[1] in
 @CASES@  esac
