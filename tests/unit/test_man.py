@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drbdocfs_boot import cli, exits, verbs
+from drbdocfs_boot import cli, exits, verbs, verdict
 from tests import manpage
 
 TOP = Path(__file__).parent.parent.parent
@@ -194,6 +194,14 @@ def test_every_unit_is_described() -> None:
     # `man UNIT` finds it: man-db goes by the names before the dash, and setup.py installs a page of each name.
     name = " ".join(manpage.plain(line) for line in manpage.sections(path)["NAME"])
     assert set(re.split(r",\s*", name.partition(" - ")[0])) == units
+
+
+def test_the_waits_exit_statuses_are_those_of_its_verdicts() -> None:
+    text = manpage.page("drbdocfs.target").read_text(encoding="utf-8")
+    part = text.partition("\n.SS drbdocfs-wait@")[2].partition("\n.SS ")[0]
+    named = {int(number) for number in re.findall(r"^\.B (\d+)$", part, re.MULTILINE)}
+    # The wait itself never says that the administrator has stopped it.
+    assert named == {status for kind, status in verdict.STATUS.items() if kind != verdict.STOPPED}
 
 
 def test_every_unit_points_to_a_page_of_ours() -> None:
