@@ -5,8 +5,8 @@ Two ways in:
 
 - ``pip install .`` gives the library ``drbdocfs_boot`` alone, for tools that want the configuration's reader or model.
 - ``python3 setup.py install_system --root=DIR`` lays out the whole product below DIR, as the DEB and the RPM ship it:
-  the library in a private directory, units, generator, helpers, command, manual pages, message catalog. It reads the
-  source tree and writes below DIR only.
+  the library in a private directory, units, generator, helpers, command, manual pages,
+  completions, documents, message catalog. It reads the source tree and writes below DIR only.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ LIBRARY_LINE = re.compile(r"^LIBRARY = .*$", re.MULTILINE)
 # What belongs into the private directory. Anything else found there (byte code, an editor's backup) stays out.
 LIBRARY_SUFFIXES = (".py", ".configspec")
 LIBRARY_NAMES = ("py.typed",)
+# The page that describes all units.
+UNITS_PAGE = "drbdocfs.target.7"
+# Not for the administrator, and so not installed.
+DEVELOPERS_DOCUMENTS = ("development.md",)
 UNIT_SUFFIXES = (".service", ".target", ".mount", ".slice", ".socket", ".timer", ".path")
 
 
@@ -57,7 +61,9 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         ("libexecdir=", None, f"helpers of the units [{LIBEXECDIR}]"),
         ("bindir=", None, "the command [/usr/bin]"),
         ("mandir=", None, "manual pages [/usr/share/man]"),
-        ("docdir=", None, "examples [/usr/share/doc/drbdocfs-boot]"),
+        ("docdir=", None, "documents and examples [/usr/share/doc/drbdocfs-boot]"),
+        ("bashdir=", None, "completions of bash [/usr/share/bash-completion/completions]"),
+        ("zshdir=", None, "completions of zsh [/usr/share/zsh/site-functions]"),
         ("confdir=", None, "configuration [/etc/drbdocfs]"),
     ]
 
@@ -73,6 +79,8 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         self.bindir = "/usr/bin"
         self.mandir = "/usr/share/man"
         self.docdir = "/usr/share/doc/drbdocfs-boot"
+        self.bashdir = "/usr/share/bash-completion/completions"
+        self.zshdir = "/usr/share/zsh/site-functions"
         self.confdir = "/etc/drbdocfs"
 
     def finalize_options(self) -> None:
@@ -92,12 +100,17 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         self.install_scripts("generators", self.generatordir)
         self.install_scripts("libexec", self.libexecdir)
         self.install_scripts("bin", self.bindir)
-        for page in sorted((SOURCE / "packaging" / "man").glob("*.[1-8]")):
-            self.put(page, f"{self.mandir}/man{page.suffix[1:]}/{page.name}", page.read_bytes())
+        self.install_manual_pages()
         for catalog in sorted((SOURCE / "packaging" / "catalog").glob("*.catalog")):
             self.put(catalog, f"{self.catalogdir}/{catalog.name}", catalog.read_bytes())
         for example in sorted((SOURCE / "packaging" / "examples").glob("*.conf")):
             self.put(example, f"{self.docdir}/examples/{example.name}", example.read_bytes())
+        for document in sorted((SOURCE / "docs").glob("*.md")):
+            if document.name not in DEVELOPERS_DOCUMENTS:
+                self.put(document, f"{self.docdir}/{document.name}", document.read_bytes())
+        for directory, name in ((self.bashdir, "drbdocfs"), (self.zshdir, "_drbdocfs")):
+            completion = SOURCE / "packaging" / "completions" / name
+            self.put(completion, f"{directory}/{name}", completion.read_bytes())
         self.make_directory(self.below_root(f"{self.confdir}/conf.d"))
 
     def install_library(self) -> None:
@@ -118,6 +131,18 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
                 self.put(path, f"{self.unitdir}/{path.name}", self.with_libexecdir(path))
             else:
                 raise SetupError(f"{path.relative_to(SOURCE)}: not a unit, a drop-in directory or a preset")
+
+    def install_manual_pages(self) -> None:
+        """The pages, and for each unit a link of its name to the page of all units: `man drbdocfs-wait@.service`."""
+        for page in sorted((SOURCE / "packaging" / "man").glob("*.[1-8]")):
+            self.put(page, f"{self.mandir}/man{page.suffix[1:]}/{page.name}", page.read_bytes())
+        for path in self.entries("units"):
+            if path.suffix in UNIT_SUFFIXES and f"{path.name}.7" != UNITS_PAGE:
+                link = self.below_root(f"{self.mandir}/man7/{path.name}.7")
+                link.unlink(missing_ok=True)
+                link.symlink_to(UNITS_PAGE)
+                changed = path.stat().st_mtime_ns
+                os.utime(link, ns=(changed, changed), follow_symlinks=False)
 
     def install_scripts(self, directory: str, target: str) -> None:
         """Scripts of one directory, each with the library's place written into it."""

@@ -29,22 +29,28 @@ class _Verb(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one verb; returns the exit status (see drbdocfs(8))."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command's own options, and a parser of each verb that finds the verb's options when it is used."""
+    made = argparse.ArgumentParser(
         prog="drbdocfs",
         description="OCFS2 on dual-primary DRBD, mounted after every reboot.",
         epilog="See drbdocfs(8).",
     )
-    parser.add_argument("--version", action="version", version=f"drbdocfs {__version__}")
-    parser.add_argument("--root", metavar="DIR", help="read configuration, fstab and the tools' files below DIR")
-    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Verb)
+    made.add_argument("--version", action="version", version=f"drbdocfs {__version__}")
+    made.add_argument("--root", metavar="DIR", help="read configuration, fstab and the tools' files below DIR")
+    subparsers = made.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Verb)
     for name, text in verbs.HELP.items():
         subparsers.add_parser(name, help=text, prog=f"drbdocfs {name}")
-    args = parser.parse_args(argv)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; returns the exit status (see drbdocfs(8))."""
+    asked = parser()
+    args = asked.parse_args(argv)
     if args.root is not None:
         if not os.path.isdir(args.root):
-            parser.error(f"--root {args.root}: no such directory")
+            asked.error(f"--root {args.root}: no such directory")
         os.environ["DRBDOCFS_ROOT"] = os.path.abspath(args.root)
     try:
         return int(args.run(args))

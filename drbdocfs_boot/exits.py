@@ -12,6 +12,7 @@ EX_DATAERR = 65  # data in danger
 EX_UNAVAILABLE = 69  # something needed is missing
 EX_CANTCREAT = 73
 EX_TEMPFAIL = 75  # a time limit
+EX_PROTOCOL = 76  # DRBD dropped the connection
 EX_NOPERM = 77
 EX_CONFIG = 78
 EX_INTERRUPTED = 130

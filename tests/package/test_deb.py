@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.package.scratch import TOP, Scratch
 
 LIBEXEC = ("attach", "broken", "follow", "holders", "loop", "o2cb", "promote", "wait")
+DOCUMENTS = sorted({path.name for path in (TOP / "docs").glob("*.md")} - {"development.md"})
 LAYERS = ("attach", "broken", "holders", "loop", "o2cb", "promote", "wait")
 
 
@@ -39,10 +40,38 @@ def test_what_belongs_in_it_is_in_it(unpacked: Path) -> None:
         "/usr/share/drbdocfs-boot/drbdocfs_boot/drbdocfs.configspec",
         "/usr/share/drbdocfs-boot/drbdocfs_boot/py.typed",
         "/usr/share/doc/drbdocfs-boot/examples/drbdocfs.conf",
-        *(f"/usr/share/man/man{page[-1]}/{page}.gz" for page in ("drbdocfs.8", "drbdocfs-generator.8")),
-        *(f"/usr/share/man/man{page[-1]}/{page}.gz" for page in ("drbdocfs.conf.5", "drbdocfs.target.7")),
+        "/usr/share/bash-completion/completions/drbdocfs",
+        "/usr/share/zsh/vendor-completions/_drbdocfs",
+        *(f"/usr/share/doc/drbdocfs-boot/{name}" for name in DOCUMENTS),
     }
     assert expected <= set(found)
+    documents = {name for name in found if name.startswith("/usr/share/doc/") and name.endswith((".md", ".md.gz"))}
+    assert documents == {f"/usr/share/doc/drbdocfs-boot/{name}" for name in DOCUMENTS}
+
+
+def test_every_manual_page_is_in_it_and_one_of_each_units_name(unpacked: Path) -> None:
+    packaged = {path.name: path for path in (unpacked / "usr/share/man").rglob("*") if not path.is_dir()}
+    links = {
+        f"{unit.name}.7.gz"
+        for unit in (TOP / "units").iterdir()
+        if unit.suffix in (".service", ".target") and unit.name != "drbdocfs.target"
+    }
+    pages = {f"{page.name}.gz" for page in (TOP / "packaging/man").glob("*.[1-8]")}
+    assert set(packaged) == pages | links
+    for name in links:
+        assert packaged[name].resolve(strict=True).name == "drbdocfs.target.7.gz"
+
+
+def test_man_finds_the_page_by_the_units_name(unpacked: Path) -> None:
+    for name in ("drbdocfs-wait@.service", "drbdocfs-follow.service", "drbdocfs@.target"):
+        done = subprocess.run(
+            ["man", f"--manpath={unpacked}/usr/share/man", "--where", name],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        )
+        assert done.stdout.strip().endswith("drbdocfs.target.7.gz"), (name, done.stdout, done.stderr)
 
 
 def test_the_library_is_the_checkouts(unpacked: Path) -> None:

@@ -22,15 +22,15 @@ def test_it_has_the_debs_files_and_modes(rpm: Path, deb: Path) -> None:
     theirs = {}
     listing = subprocess.run(["dpkg-deb", "--contents", str(deb)], check=True, capture_output=True, text=True)
     for line in listing.stdout.splitlines():
-        mode, owner, _size, _day, _time, name = line.split(None, 5)
+        mode, owner, _size, _day, _time, name = line.partition(" -> ")[0].split(None, 5)
         theirs[re.sub(r"^/lib/", "/usr/lib/", name[1:].rstrip("/"))] = (mode, owner)
 
     def product(files: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
         """Without the directories of the system and what each kind of package has for itself."""
         lone = re.compile(r"/usr/share/(licenses/|lintian/|python3/|doc/drbdocfs-boot/(changelog|copyright))")
-        # Whether manual pages are compressed is the distribution's affair.
+        # Whether manual pages are compressed is the distribution's affair, and where zsh looks for completions.
         return {
-            re.sub(r"\.gz$", "", name): value
+            re.sub(r"\.gz$", "", name).replace("/zsh/vendor-completions/", "/zsh/site-functions/"): value
             for name, value in files.items()
             if "drbdocfs" in name and not lone.match(name)
         }

@@ -1,4 +1,4 @@
-"""setup.py, versions, manual pages: what can be told from the source tree alone."""
+"""setup.py, versions, the example: what can be told from the source tree alone."""
 
 from __future__ import annotations
 
@@ -125,30 +125,6 @@ def test_one_version_everywhere() -> None:
     assert re.findall(r"^Version:\s*(\S+)$", spec, re.MULTILINE) == [version]
     for page in (TOP / "packaging/man").iterdir():
         assert f'"drbdocfs-boot {version}"' in page.read_text(encoding="utf-8"), page.name
-
-
-@pytest.mark.parametrize("page", sorted((TOP / "packaging/man").glob("*.[1-8]")), ids=lambda page: page.name)
-def test_manual_pages_have_no_warnings(page: Path) -> None:
-    done = subprocess.run(
-        ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", str(page)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"},
-    )
-    assert done.returncode == 0
-    assert done.stderr == ""
-    assert len(done.stdout) > 1000
-
-
-def test_the_reference_names_every_key_and_default() -> None:
-    """drbdocfs.conf(5) against the model: a key that is added there must be described."""
-    from drbdocfs_boot.stack import Stack
-
-    page = (TOP / "packaging/man/drbdocfs.conf.5").read_text(encoding="utf-8")
-    described = re.findall(r'^\.BR (\w+) " ="$', page, re.MULTILINE)
-    keys = [name for name in Stack.__slots__ if name not in ("name", "file", "line")]
-    assert sorted(described) == sorted(keys)
 
 
 def test_the_example_is_inactive_and_right_once_activated(tmp_path: Path) -> None:
