@@ -11,6 +11,9 @@ PYTEST := $(PYTHON) -m pytest -p no:cacheprovider -v --color=auto
 # These tests mostly wait for what they started, so more of them than cores run side by side.
 SIDE_BY_SIDE := --numprocesses=6
 BOOTS_SIDE_BY_SIDE := --numprocesses=3
+# Two pairs of virtual machines: while one waits for a limit, a heartbeat or a resync, the other has the cores. A class
+# of tests is one story on one pair.
+LABS_SIDE_BY_SIDE := --numprocesses=2 --dist=loadscope
 SETUP := packaging/setup-machine
 
 # The directories of tests in the order in which they run: the quick ones first.
@@ -62,7 +65,7 @@ test: lint deb rpm setup-lab
 	$(PYTEST) $(SIDE_BY_SIDE) $(QUICK)
 	$(PYTEST) tests/package
 	$(PYTEST) $(BOOTS_SIDE_BY_SIDE) --durations=10 tests/pid1
-	$(PYTEST) --durations=15 tests/lab
+	$(PYTEST) $(LABS_SIDE_BY_SIDE) --durations=15 tests/lab
 
 demo: deb setup-lab
 	$(PYTHON) -m tests.lab.demo --deb dist/drbdocfs-boot_*_all.deb
@@ -70,7 +73,7 @@ demo: deb setup-lab
 resilience: deb setup-lab
 	set -e; for round in $$(seq $(REPEAT)); do \
 		echo "round $$round of $(REPEAT)"; \
-		$(PYTEST) --durations=15 tests/lab; \
+		$(PYTEST) $(LABS_SIDE_BY_SIDE) --durations=15 tests/lab; \
 	done
 
 bench: setup-check

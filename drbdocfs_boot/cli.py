@@ -53,7 +53,10 @@ def main(argv: list[str] | None = None) -> int:
             asked.error(f"--root {args.root}: no such directory")
         os.environ["DRBDOCFS_ROOT"] = os.path.abspath(args.root)
     try:
-        return int(args.run(args))
+        status = int(args.run(args))
+        # Here and not at the interpreter's end, which would complain about a reader that has gone.
+        sys.stdout.flush()
+        return status
     except BrokenPipeError:
         # The reader (head, less) has gone; keep the interpreter from complaining about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
