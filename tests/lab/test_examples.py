@@ -57,10 +57,11 @@ def run(node: Node, example: manpage.Example) -> None:
         command = f"timeout --signal=INT --preserve-status {ENDLESS_SECONDS} {command}"
     result = node.execute(f"export PAGER=cat; {command} </dev/null", timeout=LIMIT)
     where = f"{example.page}:{example.line}: {example.command}"
-    assert result.status == example.exits, (
-        f"{where}\nended with {result.status} and not {example.exits}\n{result.out[-2000:]}{result.err[-2000:]}"
-    )
-    assert "Traceback" not in result.out + result.err, where
+    if result.status != example.exits or "Traceback" in result.out + result.err:
+        # Not an assert: pytest would show the command and its output three times.
+        raise AssertionError(
+            f"{where}\nended with {result.status}, expected {example.exits}\n{result.out[-1000:]}{result.err[-1000:]}"
+        )
 
 
 def test_no_page_is_without_examples_and_few_are_not_run() -> None:
@@ -68,7 +69,7 @@ def test_no_page_is_without_examples_and_few_are_not_run() -> None:
         assert found, f"{page}: no .EX block in EXAMPLES"
     commands = [one for found in EXAMPLES.values() for one in found if not one.skipped.endswith("no commands")]
     skipped = [one for one in commands if one.skipped]
-    assert len(skipped) <= 0.4 * len(commands), "\n".join(f"{one.page}:{one.line}: {one.skipped}" for one in skipped)
+    assert len(skipped) <= 0.25 * len(commands), "\n".join(f"{one.page}:{one.line}: {one.skipped}" for one in skipped)
 
 
 @pytest.mark.parametrize("disrupts", [False, True], ids=["looking", "disrupting"])
@@ -82,7 +83,8 @@ def test_every_example_ends_as_its_page_says(pair: Lab, disrupts: bool) -> None:
     ]
     assert chosen or disrupts
     wrong = []
-    for one in chosen:
+    # What stands in several pages is run once.
+    for one in {(one.command, one.exits): one for one in chosen}.values():
         say(f"{one.page}: {one.command}")
         try:
             run(node, one)
