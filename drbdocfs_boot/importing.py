@@ -118,7 +118,11 @@ class Found:
 
 @dataclass
 class Proposal:
-    """``file`` and ``text`` are "" when no stack is new; ``blockers`` are lines that only a person can take apart."""
+    """``file`` and ``text`` are "" when no stack is new.
+
+    ``skipped``: what is no stack of ours; ``refused``: what would be one, were it not for a mistake in the old set-up;
+    ``blockers``: lines that only a person can take apart.
+    """
 
     stacks: list[Found] = field(default_factory=list)
     file: str = ""
@@ -127,6 +131,7 @@ class Proposal:
     kept: list[Note] = field(default_factory=list)
     advice: list[Note] = field(default_factory=list)
     skipped: list[Note] = field(default_factory=list)
+    refused: list[Note] = field(default_factory=list)
     blockers: list[Note] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     existing: list[Stack] = field(default_factory=list)
@@ -344,7 +349,7 @@ class _Import:
         for line in self.fstab:
             if line.type == "ocfs2" and line.spec.partition("=")[0].upper() in NO_DEVICE:
                 text = f"mounts {line.spec}, which may name the disk below DRBD: write the device, such as /dev/drbd0"
-                self.out.skipped.append(Note(f"{FSTAB}:{line.number}", text))
+                self.out.refused.append(Note(f"{FSTAB}:{line.number}", text))
         if self.out.questions:
             return self.out
         self._name()
@@ -498,8 +503,8 @@ class _Import:
         line = next((one for one in self.fstab if one.target == target), None)
         if line is not None and not self._fits(line, found, volume):
             return
-        # The generator orders the line that is there, and takes the options from it.
-        if line is None and how(options):
+        # The generator orders the line, or the unit, that is there, and the options are in it.
+        if line is None and not where.endswith(".mount") and how(options):
             found.put("mount_options", how(options), where)
         self.out.stacks.append(found)
 
@@ -510,7 +515,7 @@ class _Import:
         if line.spec in allowed and line.type in ("ocfs2", "auto"):
             return True
         text = f"mounts {line.spec} ({line.type}) on {line.target}: write {found.keys['device']} and ocfs2 there"
-        self.out.skipped.append(Note(f"{FSTAB}:{line.number}", text))
+        self.out.refused.append(Note(f"{FSTAB}:{line.number}", text))
         return False
 
     def _mount_points(self, resource: _Resource) -> list[tuple[str, _Volume, str, str]]:
@@ -588,7 +593,7 @@ class _Import:
         host = self.sources.host
         if not names:
             text = f"{CLUSTER_CONF} has no cluster with the node {host}, which 'uname -n' says is this host"
-            self.out.skipped.append(Note(found.places["resource"], f"resource {resource}: {text}"))
+            self.out.refused.append(Note(found.places["resource"], f"resource {resource}: {text}"))
             return False
         if chosen and chosen not in known:
             text = f"{CLUSTER_CONF} has no cluster '{chosen}' with the node {host}"
@@ -704,7 +709,7 @@ class _Import:
             return self._mounts_all(True)
         if service and self._script_rank(service) is not None:
             return self._script_rank(service)
-        return "" if name in HARMLESS or UNKNOWN + "for" in words[0] else None
+        return "" if name in HARMLESS else None
 
     def _mounts_all(self, ocfs2_only: bool) -> int | str:
         """A mount of all that fstab has without noauto: does that concern us, and nobody else?"""

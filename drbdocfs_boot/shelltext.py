@@ -13,7 +13,7 @@ _OPENING = ("if", "for", "while", "until", "case", "{", "select")
 _CLOSING = ("fi", "done", "esac", "}")
 # After these a command may begin; at the level of the line's beginning they tie the line to its neighbours.
 _JOINTS = ("then", "else", "elif", "do")
-_ALONE = ("!", "time", "function", "in")
+_ALONE = ("!", "time", "function")
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 
@@ -69,7 +69,8 @@ class _Reader:
         self.at = 0
         self.line = 1
         self.depth = 0
-        self.cases: list[int] = []  # depths at which a case is open
+        self.cases = 0  # how many are open
+        self.pattern = False  # what comes now is a pattern of a case
         self.inner = row  # commands of a substitution belong to the row that it stands in
         self.row = row or Row(1, 1, 0)
 
@@ -99,10 +100,7 @@ class _Reader:
                 end = self.text.find("\n", self.at)
                 self.at = len(self.text) if end < 0 else end
             elif char in ";&|()":
-                pattern = char == ")" and parens == 0 and bool(self.cases)
-                if pattern:
-                    words.clear()
-                    bare.clear()
+                pattern = self.pattern
                 if char == "(" and len(words) == 1:
                     self.functions.add(words[0])
                     words.clear()
@@ -110,12 +108,16 @@ class _Reader:
                 self._end(words, bare)
                 operator = self._operator()
                 goes_on = operator in ("&&", "||", "|")
-                if operator == "(":
+                if pattern:
+                    self.pattern = operator != ")"
+                elif operator == "(":
                     parens += 1
                     self.depth += 1
-                elif operator == ")" and not pattern and parens:
+                elif operator == ")" and parens:
                     parens -= 1
                     self._close()
+                elif operator == ";;":
+                    self.pattern = self.cases > 0
                 if (pattern or operator == ";;") and self.depth <= self.row.depth:
                     self.row.whole = False
                 continue
@@ -296,23 +298,30 @@ class _Reader:
 
     def _keywords(self, words: list[str], bare: list[bool]) -> None:
         """Take a reserved word at the beginning of a command away, and count what it opens or closes."""
-        if len(words) != 1 or not bare[0]:
+        if words[0] == UNKNOWN + "function" and len(words) == 2:
+            self.functions.add(words[1])
+            words.clear()
+            bare.clear()
+            return
+        if len(words) != 1 or not bare[0] or (self.pattern and words[0] != "esac"):
             return
         word = words[0]
         if word in _OPENING:
             self.depth += 1
             if word == "case":
-                self.cases.append(self.depth)
+                self.cases += 1
+                self.pattern = True
         elif word in _CLOSING:
-            if word == "esac" and self.cases:
-                self.cases.pop()
+            if word == "esac":
+                self.cases = max(0, self.cases - 1)
+                self.pattern = False
             self._close()
         elif word in _JOINTS:
             if self.depth <= self.row.depth:
                 self.row.whole = False
         elif word not in _ALONE:
             return
-        if word in ("for", "case", "select"):
+        if word in ("for", "select", "function"):
             words[0] = UNKNOWN + word  # what follows are no commands
         else:
             words.clear()
@@ -323,12 +332,14 @@ class _Reader:
         taken = list(words)
         words.clear()
         bare.clear()
+        if self.pattern:
+            return
         while taken and (taken[0] in ("export", "readonly", "local", "declare") or self._assigns(taken[0])):
             if "=" in taken[0]:
                 name, _, value = taken[0].partition("=")
                 self._assign(name, value)
             taken.pop(0)
-        if taken and not taken[0].startswith((UNKNOWN + "for", UNKNOWN + "case", UNKNOWN + "select")):
+        if taken and not taken[0].startswith((UNKNOWN + "for", UNKNOWN + "select", UNKNOWN + "function")):
             self.commands.append(Command(taken, self.row))
 
     @staticmethod

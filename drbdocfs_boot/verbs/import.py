@@ -327,12 +327,15 @@ def _clash(sources: Sources, proposal: Proposal) -> str:
 def _show(sources: Sources, proposal: Proposal) -> int | None:
     """Print it; the exit status when there is nothing to do, else None."""
     out = sys.stdout
-    _notes("Not imported:", proposal.skipped)
+    _notes("Not imported:", proposal.skipped + proposal.refused)
     if not proposal.stacks and not proposal.existing:
+        if proposal.refused:
+            one = proposal.refused[0]
+            return refuse(EX_CONFIG, f"{one.place}: {one.text}", "mend it there, then import again")
         print("Nothing to import: nothing mounts OCFS2 on a DRBD resource of this host with allow-two-primaries.")
-        return EX_CONFIG if proposal.skipped else EX_NO
+        return EX_NO
     for stack in proposal.existing:
-        print(f"Resource {stack.resource} is stack {stack.name} already ({stack.file}:{stack.line}): it stays as it is.")
+        print(f"Resource {stack.resource} is stack {stack.name} ({stack.file}:{stack.line}), which stays as it is.")
     if proposal.text:
         print(terminal.style(f"{proposal.file} would be written:", "bold", out))
         for line in proposal.text.splitlines():

@@ -89,8 +89,8 @@ NEW = """\
 [web]
 resource      = r0                      # /etc/drbd.d/r0.res:1
 device        = /dev/drbd0              # /etc/drbd.d/r0.res:3
-backing_file  = /drbd-loop.img          # /etc/init.d/loop-for-drbd:25
-loop_device   = /dev/loop7              # /etc/drbd.d/r0.res:3
+backing_file  = /drbd-loop.img          # /etc/init.d/loop-for-drbd:24
+loop_device   = /dev/loop7              # /etc/drbd.d/r0.res:4
 cluster       = web                     # /etc/ocfs2/cluster.conf:1
 mountpoint    = /mnt/storage            # /etc/fstab:2
 """
@@ -105,7 +105,7 @@ class Host:
     def put(self, name: str, text: str, mode: int = 0o644) -> None:
         path = self.root / name.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
         path.chmod(mode)
 
     def link(self, name: str, target: str) -> None:
@@ -118,7 +118,7 @@ class Host:
 
     def text(self, name: str) -> str:
         path = self.root / name.lstrip("/")
-        return path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+        return path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else ""
 
     def tree(self, without: str = "/var/lib/drbdocfs") -> dict[str, str]:
         """Each name with its kind, mode, and content or target."""
