@@ -45,7 +45,7 @@ STACK_MODULES = frozenset(
 )
 # What a command does to a stack, in the order in which the old lines go (verbs/import.py says why).
 MOUNTS, RAISES, BINDS = 0, 1, 2
-O2CB_STAYS = "the cluster's own unit starts after it, and takes the cluster that it finds online"
+O2CB_STAYS = "drbdocfs-o2cb@{}.service starts after it, and takes the cluster that it finds online"
 WHY = {
     MOUNTS: "mounts the file system whenever it happens to run; the mount unit does it in its turn",
     RAISES: "brings DRBD up and makes it Primary without waiting for the peer",
@@ -333,7 +333,9 @@ class _Import:
         self.points: set[str] = set()
         self.loops: dict[str, str] = {}
         self.names: set[str] = set()
+        self.judging: set[str] = set()
         self.owner = "STACK"
+        self.o2cb_stays = O2CB_STAYS.format("CLUSTER")
 
     def run(self) -> Proposal:
         self._collect()
@@ -645,7 +647,7 @@ class _Import:
         if self.sources.read(lean.MAIN_FILE) is not None:
             self.out.file = f"{lean.MORE_FILES}/{self.out.stacks[0].keys['name']}.conf"
         lines = [
-            f"# Written by 'drbdocfs import' on {self.sources.today} from the set-up that was here before.",
+            f"# Written by 'drbdocfs import' on {self.sources.today} from the old boot set-up.",
             "# Reference of all keys: drbdocfs.conf(5).",
         ]
         for found in self.out.stacks:
@@ -674,6 +676,8 @@ class _Import:
                 self.loops[keys["loop_device"]] = keys["backing_file"]
         if len(stacks) == 1:
             self.owner = stacks[0]["name"]
+        if len({keys["cluster"] for keys in stacks}) == 1:
+            self.o2cb_stays = O2CB_STAYS.format(stacks[0]["cluster"])
         self.foreign = [r.name for r in found if r.used and r.name not in self.names]
 
     def _judge(self, words: list[str]) -> int | str | None:
@@ -704,7 +708,7 @@ class _Import:
         if service == "drbd":
             return RAISES if not self.foreign else f"starts {', '.join(self.foreign)} as well"
         if service == "o2cb" or name in ("o2cb", "o2cb_ctl"):
-            return O2CB_STAYS
+            return self.o2cb_stays
         if service == "ocfs2":
             return self._mounts_all(True)
         if service and self._script_rank(service) is not None:
@@ -716,15 +720,20 @@ class _Import:
         lines = [line for line in self.fstab if "noauto" not in line.options.split(",")]
         ours = [line for line in lines if line.target in self.points]
         if not ours:
-            return "our mount is noauto in fstab, or not there at all: nothing for it to do"
+            there = any(line.target in self.points for line in self.fstab)
+            return "stays: it does not mount ours, which " + ("has noauto in fstab" if there else "is not in fstab")
         others = [line for line in lines if line not in ours and line.type == "ocfs2"]
         if ocfs2_only and not others:
             return MOUNTS
-        return "it mounts other lines of fstab as well"
+        return "stays: it mounts other lines of fstab as well"
 
     def _script_rank(self, name: str) -> int | None:
         """The rank of an init script of the guide's kind."""
+        if name in self.judging:
+            return None  # it calls itself
+        self.judging.add(name)
         judged = [self._judge(b.command.words) for b in self.boots if b.starter == f"script {name}"]
+        self.judging.discard(name)
         ranks = [rank for rank in judged if isinstance(rank, int)]
         return min(ranks) if ranks else None
 
@@ -746,7 +755,7 @@ class _Import:
         for file in O2CB_DEFAULTS:
             enabled = shelltext.read(self.sources.read(file) or "").variables.get("O2CB_ENABLED")
             if enabled == "true":
-                self.out.kept.append(Note(file, f"O2CB_ENABLED=true stays: {O2CB_STAYS}"))
+                self.out.kept.append(Note(file, f"O2CB_ENABLED=true stays: {self.o2cb_stays}"))
 
     def _line_edits(self) -> Iterator[Edit]:
         """Lines of rc.local and of crontabs."""
@@ -785,7 +794,7 @@ class _Import:
         if name == "drbd":
             rank: int | str | None = self._drbd(place)
         elif name == "o2cb":
-            rank = f"stays: {O2CB_STAYS}"
+            rank = f"stays: {self.o2cb_stays}"
         elif name == "ocfs2":
             rank = self._mounts_all(True)
         else:
@@ -793,7 +802,7 @@ class _Import:
             if rank is not None and not self._alone(f"script {name}", place):
                 return
         if isinstance(rank, str) and rank:
-            self.out.kept.append(Note(place, f"init script {name}: {rank}"))
+            self.out.kept.append(Note(place, rank))
         if not isinstance(rank, int):
             return
         for link in links:
@@ -862,7 +871,7 @@ class _Import:
         elif name == "ocfs2.service":
             rank = self._mounts_all(True)
         elif name == "o2cb.service":
-            rank = f"stays: {O2CB_STAYS}"
+            rank = f"stays: {self.o2cb_stays}"
         elif name.endswith(".mount"):
             keys = _mount_unit(self.sources.read(file) or "")
             if keys.get("Where") and _slashes(keys["Where"]) in self.points:

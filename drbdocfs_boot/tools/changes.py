@@ -93,7 +93,7 @@ class Set:
 
     def save(self) -> None:
         content = {"version": VERSION, "state": self.state, "made": self.made, "steps": [asdict(s) for s in self.steps]}
-        files.write(f"{self.place}/{MANIFEST}", json.dumps(content, indent=1) + "\n", 0o600)
+        files.write(f"{self.place}/{MANIFEST}", json.dumps(content, indent=1) + "\n", 0o644)
 
 
 def digest(path: str) -> str:

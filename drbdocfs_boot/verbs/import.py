@@ -7,6 +7,7 @@ import argparse
 import errno
 import glob
 import os
+import re
 import stat
 import sys
 import time
@@ -32,6 +33,7 @@ from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import run as run_tool
 
 LARGEST = 1 << 20  # bytes; no boot script is larger
+_RUNLEVEL = re.compile(r"/rc([S0-6])\.d/")
 LINKS_MOST = 40  # as the kernel follows them
 OPTIONS = ("name", "cluster", "mountpoint", "backing_file", "drbd")
 
@@ -221,7 +223,7 @@ def _told(step: Step) -> None:
         "rename": (f"is now {os.path.basename(step.new)}", "back"),
         "unlink": ("removed", "back"),
     }[step.kind][0 if now == changes.AFTER else 1]
-    print(f"  {step.path}: {done}", flush=True)
+    print(f"  {_printable(step.path)}: {done}", flush=True)
 
 
 def _undo(name: str, force: bool) -> int:
@@ -295,9 +297,9 @@ def _known_resource(sources: Sources, name: str) -> bool:
 
 def _answer(question: Question) -> str:
     """One of the choices by its number; "" for none."""
-    print(question.text)
+    print(_printable(question.text))
     for number, choice in enumerate(question.choices, 1):
-        print(f"  {number}  {choice}")
+        print(f"  {number}  {_printable(choice)}")
     while True:
         sys.stdout.write(f"Which one is right ({question.option})? 1 to {len(question.choices)}, or nothing to end: ")
         sys.stdout.flush()
@@ -339,7 +341,7 @@ def _show(sources: Sources, proposal: Proposal) -> int | None:
     if proposal.text:
         print(terminal.style(f"{proposal.file} would be written:", "bold", out))
         for line in proposal.text.splitlines():
-            print("  " + (terminal.style("+ " + line, "green", out) if line else "+"))
+            print("  " + (terminal.style("+ " + _printable(line), "green", out) if line else "+"))
     if proposal.edits:
         print(terminal.style("\nThese old lines would be disabled, in this order:", "bold", out))
         _edits(proposal.edits)
@@ -356,7 +358,7 @@ def _edits(edits: list[Edit]) -> None:
     out = sys.stdout
     columns = terminal.width(out)
     why = ""
-    for edit in edits:
+    for edit in _together(edits):
         if edit.why != why:
             why = edit.why
             for line in terminal.wrap(why + ":", columns, "  ", "  "):
@@ -368,6 +370,26 @@ def _edits(edits: list[Edit]) -> None:
         print("    " + terminal.style("- " + _printable(old), "red", out))
         if new:
             print("    " + terminal.style("+ " + _printable(new), "green", out))
+
+
+def _together(edits: list[Edit]) -> list[Edit]:
+    """Links of the same name in several runlevels become one: /etc/rc[2345].d/S20drbd."""
+    groups: dict[tuple[str, ...], list[Edit]] = {}
+    for edit in edits:
+        level = _RUNLEVEL.search(edit.file) if not edit.line else None
+        same: tuple[str, ...] = (edit.file, str(edit.line))
+        if level is not None:
+            same = tuple(_RUNLEVEL.sub("/rc?.d/", text) for text in (edit.file, edit.old, edit.new))
+        groups.setdefault(same, []).append(edit)
+    found = []
+    for group in groups.values():
+        one = group[0]
+        if len(group) > 1:
+            levels = "".join(match[1] for edit in group if (match := _RUNLEVEL.search(edit.file)))
+            file, new = (_RUNLEVEL.sub(f"/rc[{levels}].d/", text) for text in (one.file, one.new))
+            one = Edit(file, 0, one.old, new, one.why, one.rank)
+        found.append(one)
+    return found
 
 
 def _notes(title: str, notes: list[Note]) -> None:

@@ -83,7 +83,7 @@ esac
 RC_LOCAL = "#!/bin/sh\n# by hand\ntouch /var/lock/subsys/local\nmount /dev/drbd0\nexit 0\n"
 FSTAB = "/dev/vda  /  ext4  errors=remount-ro  0 1\n/dev/drbd0  /mnt/storage  ocfs2  noauto,noatime  0 0\n"
 NEW = """\
-# Written by 'drbdocfs import' on DATE from the set-up that was here before.
+# Written by 'drbdocfs import' on DATE from the old boot set-up.
 # Reference of all keys: drbdocfs.conf(5).
 
 [web]

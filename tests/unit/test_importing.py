@@ -254,7 +254,8 @@ def test_settings_below_the_host_and_in_a_volume(host: Host) -> None:
     host.put(
         "/etc/drbd.d/r0.res",
         "common { net { allow-two-primaries yes; } }\nresource r0 {\n volume 0 { device minor 3; disk /dev/sdz; }\n"
-        " on server1 { volume 0 { disk /dev/sdb; } address 10.0.0.1:7789; }\n on server2 { address 10.0.0.2:7789; } }\n",
+        " on server1 { volume 0 { disk /dev/sdb; } address 10.0.0.1:7789; }\n"
+        " on server2 { address 10.0.0.2:7789; } }\n",
     )
     host.put("/etc/fstab", "/dev/drbd3 /mnt/storage ocfs2 noauto 0 0\n")
     assert keys(propose()) == {
@@ -450,6 +451,11 @@ def test_scripts_that_do_more(host: Host) -> None:
     host.put("/etc/init.d/loop-for-drbd", LOOP_SCRIPT + "drbdadm up r0\nmount /dev/drbd0\n", 0o755)
     assert not propose().blockers
     assert [edit.rank for edit in propose().edits if "loop-for" in edit.file] == [MOUNTS] * 4
+
+
+def test_a_script_that_calls_itself(host: Host) -> None:
+    host.put("/etc/init.d/loop-for-drbd", LOOP_SCRIPT + "service loop-for-drbd start\n", 0o755)
+    assert len([edit for edit in propose().edits if edit.rank == BINDS]) == 4
 
 
 # What is configured already

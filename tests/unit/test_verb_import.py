@@ -51,8 +51,11 @@ def test_showing_changes_nothing(host: Host, capsys: pytest.CaptureFixture[str])
     for line in NEW.replace("DATE", today()).splitlines():
         assert f"  + {line}\n" in out or (not line and "  +\n" in out)
     assert f"    - /etc/rc.local:4: mount /dev/drbd0\n    + /etc/rc.local:4: # drbdocfs-import {today()}: mount" in out
-    assert "    - /etc/rc2.d/S02drbd -> ../init.d/drbd\n    + /etc/rc2.d/K01drbd -> ../init.d/drbd\n" in out
-    assert "Left alone:\n  /etc/init.d/o2cb: " in out
+    links = "    - /etc/rc[2345].d/S02drbd -> ../init.d/drbd\n    + /etc/rc[2345].d/K01drbd -> ../init.d/drbd\n"
+    assert out.count("S02drbd") == 1
+    assert links in out
+    assert "Left alone:\n  /etc/init.d/o2cb: stays: drbdocfs-o2cb@web.service starts after it" in out
+    assert "  /etc/init.d/ocfs2: stays: it does not mount ours, which has noauto in fstab\n" in out
     assert "/etc/drbd.d/r0.res:6: DRBD 9 refuses 'syncer" in out
     assert out.endswith("'drbdocfs import --write' does it, with backups below /var/lib/drbdocfs/import.\n")
     assert "\x1b" not in out
@@ -86,7 +89,7 @@ def test_write_undo_and_again(host: Host, tmp_path_factory: pytest.TempPathFacto
     assert capsys.readouterr().out.endswith("Nothing to do.\n")
     assert host.tree() == after
     (name,) = sets(host)
-    assert oct((host.root / "var/lib/drbdocfs/import" / name / "manifest.json").stat().st_mode)[-3:] == "600"
+    assert oct((host.root / "var/lib/drbdocfs/import" / name / "manifest.json").stat().st_mode)[-3:] == "644"
 
     assert main(["import", "--list"]) == 0
     assert f"{name}  written, 11 changes" in capsys.readouterr().out
@@ -363,6 +366,32 @@ def test_what_is_no_script_is_left_alone(
     assert main(["import", "--write"]) == 0
     assert f"  /etc/rc.local: {note}" in capsys.readouterr().out
     assert host.text("/etc/rc.local") == text
+
+
+def test_what_may_not_be_read_is_said(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.put("/var/spool/cron/crontabs/root", "@reboot mount /dev/drbd0\n")
+    real = os.stat
+
+    def stat(path: Any, **options: Any) -> os.stat_result:
+        if str(path).endswith("crontabs/root"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert main(["import"]) == 0
+    out = capsys.readouterr().out
+    assert "  /var/spool/cron/crontabs/root: is not read: Permission denied; run it as root\n" in out
+
+
+def test_names_that_are_no_utf8(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = FSTAB.encode().replace(b"/mnt/storage", b"/mnt/caf\xe9").decode("utf-8", "surrogateescape")
+    host.put("/etc/fstab", raw)
+    assert main(["import"]) == 78
+    out, err = capsys.readouterr()
+    assert "/mnt/caf?" in out
+    assert "/etc/fstab:2: mountpoint = " in err
 
 
 def test_links_in_a_circle_and_directories_in_place_of_files(host: Host) -> None:
