@@ -33,6 +33,7 @@ from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import run as run_tool
 
 LARGEST = 1 << 20  # bytes; no boot script is larger
+OWN = ("/etc/", "/var/spool/cron/")  # where a file is the administrator's, so that he is told what is not read
 _RUNLEVEL = re.compile(r"/rc([S0-6])\.d/")
 LINKS_MOST = 40  # as the kernel follows them
 OPTIONS = ("name", "cluster", "mountpoint", "backing_file", "drbd")
@@ -195,9 +196,14 @@ def _after(new: Set) -> int:
     if not _reload():
         return EX_UNAVAILABLE
     print("Nothing was started, stopped or unmounted.  Next, on this host and on its peer:")
-    print("  drbdocfs check                      what is left that is wrong or risky")
-    print("  systemctl start drbdocfs.target     or a reboot")
-    print(f"  drbdocfs import --undo {new.name}   takes all of this back")
+    undo = f"drbdocfs import --undo {new.name}"
+    for command, text in (
+        ("drbdocfs check", "what is left that is wrong or risky"),
+        ("systemctl start drbdocfs.target", "takes over what is up, and brings up what is not"),
+        ("reboot", "at last, to see it come up by itself"),
+        (undo, "takes all of this back"),
+    ):
+        print(f"  {command:<{len(undo)}}   {text}")
     return EX_OK
 
 
@@ -470,6 +476,10 @@ def _text(name: str) -> str | None:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):
             return None
+        if not name.startswith(OWN):
+            with open(path, "rb") as file:
+                if file.read(2) != b"#!":
+                    return None  # a program, of which a boot script calls many
         if found.st_size > LARGEST:
             raise _Unread(f"it has {found.st_size} bytes, and no boot script is larger than {LARGEST}")
         with open(path, "rb") as file:

@@ -82,7 +82,7 @@ def test_write_undo_and_again(host: Host, tmp_path_factory: pytest.TempPathFacto
     out = capsys.readouterr().out
     assert out.index(f"{CONFIGURATION}: written") < out.index("/etc/rc.local: old lines disabled")
     assert out.index("rc.local: old") < out.index("S02drbd: is now") < out.index("S01loop-for-drbd: is now")
-    assert "systemctl start drbdocfs.target     or a reboot" in out
+    assert "\n  systemctl start drbdocfs.target           takes over what is up" in out
     assert lean.read(str(host.root)).stacks[0].backing_file == "/drbd-loop.img"
 
     assert main(["import", "--write"]) == 0
@@ -392,6 +392,14 @@ def test_names_that_are_no_utf8(host: Host, capsys: pytest.CaptureFixture[str]) 
     out, err = capsys.readouterr()
     assert "/mnt/caf?" in out
     assert "/etc/fstab:2: mountpoint = " in err
+
+
+def test_programs_that_are_called_are_no_scripts(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.put("/usr/sbin/agetty", "\x7fELF\0" + "x" * 2_000_000)
+    host.put("/etc/systemd/system/console.service", "[Service]\nExecStart=/usr/sbin/agetty ttyS0\n")
+    host.link("/etc/systemd/system/multi-user.target.wants/console.service", "../console.service")
+    assert main(["import"]) == 0
+    assert "agetty" not in capsys.readouterr().out
 
 
 def test_links_in_a_circle_and_directories_in_place_of_files(host: Host) -> None:
