@@ -164,7 +164,7 @@ def order(sources: Sources, proposal: Proposal) -> list[tuple[Step, str, str]]:
     """
     steps: list[tuple[Step, str, str]] = []
     if proposal.text:
-        steps.append((Step("create", proposal.file), "", proposal.text))
+        steps.append((Step("create", resolve(proposal.file)), "", proposal.text))
     edited: dict[str, dict[int, str]] = {}
     for edit in proposal.edits:
         if edit.line:
