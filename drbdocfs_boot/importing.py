@@ -208,7 +208,7 @@ def _resource(configuration: drbdconf.Configuration, statement: drbdconf.Stateme
     setting = configuration.setting(statement, "net", "allow-two-primaries")
     if not hosts and not floating:
         named = " and ".join(word for one in statement.sections("on") for word in one.words[1:])
-        refused = f"is not for this host: it is for {named or 'nobody'}, and this is {host}"
+        refused = f"is not for this host: it is for {named}, and this is {host}" if named else "has no 'on HOST'"
     elif not volumes:
         refused = "has no device"
     elif setting is None or setting.words[1:2] == ("no",):
