@@ -6,6 +6,7 @@ import pytest
 
 from tests.pid1 import world
 from tests.pid1.container import Machine
+from tests.unit.oldsetup import CUT
 
 pytestmark = pytest.mark.pid1
 
@@ -50,30 +51,6 @@ WantedBy=multi-user.target
 """
 # The configuration, rc.local, DRBD's four start links and its unit's, the loop script's four.
 STEPS = 11
-CUT = """\
-import os
-import sys
-
-sys.path.insert(0, "/usr/share/drbdocfs-boot")
-
-from drbdocfs_boot.cli import main
-from drbdocfs_boot.tools import changes
-
-real, left = changes._do, [int(sys.argv[1])]
-
-
-def do(one, step):
-    if not left[0]:
-        sys.stdout.flush()
-        os._exit(0)
-    left[0] -= 1
-    real(one, step)
-
-
-changes._do = do
-assert main(["import", "--write"]) == 0
-assert left == [0]
-"""
 
 
 @pytest.mark.parametrize("done", [1, 2, 4, 7, 9, STEPS])

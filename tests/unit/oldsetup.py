@@ -95,6 +95,32 @@ cluster       = web                     # /etc/ocfs2/cluster.conf:1
 mountpoint    = /mnt/storage            # /etc/fstab:2
 """
 
+# Run by the installed command's Python: an import that ends after so many steps, as if the power had gone.
+CUT = """\
+import os
+import sys
+
+sys.path.insert(0, "/usr/share/drbdocfs-boot")
+
+from drbdocfs_boot.cli import main
+from drbdocfs_boot.tools import changes
+
+real, left = changes._do, [int(sys.argv[1])]
+
+
+def do(one, step):
+    if not left[0]:
+        sys.stdout.flush()
+        os._exit(0)
+    left[0] -= 1
+    real(one, step)
+
+
+changes._do = do
+assert main(["import", "--write"]) == 0
+assert left == [0]
+"""
+
 
 class Host:
     """A root directory that is filled file by file."""
