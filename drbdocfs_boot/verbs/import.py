@@ -303,16 +303,19 @@ def _known_resource(sources: Sources, name: str) -> bool:
 
 def _answer(question: Question) -> str:
     """One of the choices by its number; "" for none."""
-    print(_printable(question.text))
+    for text in terminal.wrap(_printable(question.text), terminal.width(sys.stdout)):
+        print(text)
+    last = len(question.choices)
     for number, choice in enumerate(question.choices, 1):
         print(f"  {number}  {_printable(choice)}")
     while True:
-        sys.stdout.write(f"Which one is right ({question.option})? 1 to {len(question.choices)}, or nothing to end: ")
+        numbers = f"1 to {last}" if last > 1 else "1"
+        sys.stdout.write(f"Which one is right ({question.option})? {numbers}, or nothing to end: ")
         sys.stdout.flush()
         line = sys.stdin.readline().strip()
         if not line:
             return ""
-        if line.isdigit() and 1 <= int(line) <= len(question.choices):
+        if line.isascii() and line.isdigit() and 1 <= int(line) <= last:
             return question.choices[int(line) - 1]
 
 
