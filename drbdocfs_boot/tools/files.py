@@ -34,6 +34,8 @@ def write(name: str, text: str, mode: int | None = None) -> None:
             os.fchmod(file.fileno(), mode)
             if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
                 os.fchown(file.fileno(), old.st_uid, old.st_gid)
+            if old is not None:
+                _copy_attributes(target, file.fileno())
             os.fsync(file.fileno())
         os.rename(new, target)
     except BaseException:
@@ -43,6 +45,19 @@ def write(name: str, text: str, mode: int | None = None) -> None:
             pass
         raise
     sync_directory(directory)
+
+
+def _copy_attributes(source: str, fd: int) -> None:
+    """Security label and access list, as far as the file system has them and we may set them."""
+    try:
+        names = os.listxattr(source)
+    except OSError:
+        return
+    for name in names:
+        try:
+            os.setxattr(fd, name, os.getxattr(source, name))
+        except OSError:
+            pass
 
 
 def make_directory(directory: str) -> None:

@@ -7,6 +7,7 @@ is not used.
 HELP = {
     "check": "all that is wrong or risky, before a reboot shows it",
     "generate": "what the generator would write, without touching the system",
+    "import": "from a set-up made by hand to our configuration",
     "proceed": "end the wait for the peer: go on alone",
     "split-brain": "show both sides of a split brain; resolve it with the victim's host named",
     "status": "every layer of every stack, with what it waits for",

@@ -542,6 +542,9 @@ def mount_ocfs2(arguments: list[str]) -> None:
     clusters = os.listdir(CONFIGFS) if os.path.isdir(CONFIGFS) else []
     if not clusters:
         raise Refusal(1, "mount.ocfs2: Unable to access cluster service while trying initialize cluster")
+    table = read("/proc/self/mountinfo").splitlines()
+    if any(f" {directory} " in line and f" - tmpfs {device} " in line for line in table):
+        raise Refusal(1, f"mount.ocfs2: Device or resource busy while mounting {device} on {directory}")
     kept = ",".join(word for word in options.split(",") if word in ("rw", "ro", "noatime"))
     # _netdev is noted by libmount: to systemd ocfs2 is a network file system by its name, a tmpfs is not, and it
     # would order the mount before local-fs.target as soon as it reads its type from the mount table.
