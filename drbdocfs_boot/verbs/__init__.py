@@ -7,6 +7,9 @@ is not used.
 HELP = {
     "generate": "what the generator would write, without touching the system",
     "proceed": "end the wait for the peer: go on alone",
+    "restart": "stop, then start, all stacks or one",
     "split-brain": "show both sides of a split brain; resolve it with the victim's host named",
+    "start": "bring all stacks up, or one, and show each layer",
     "status": "every layer of every stack, with what it waits for",
+    "stop": "take all stacks down, or one, and wait until it is",
 }
