@@ -370,9 +370,9 @@ def as_text(
     blocks = []
     for stack in stacks:
         lines = [_title(stack, columns, paint, now)]
-        for name, state, text in _rows(stack, now):
+        for name, state, when, text in _rows(stack, now):
             # Without a state the text begins in its column: the name stands before what is said of all layers.
-            head = f"  {name:<8} " + (f"{state:<9} " if state else "")
+            head = f"  {name:<8} " + (f"{state:<9} " if state else "") + (f"{when}  " if when else "")
             wrapped = list(terminal.wrap(text, columns, head, " " * len(head)))
             if state:
                 wrapped[0] = wrapped[0].replace(f" {state}", " " + paint(state, state), 1)
@@ -405,25 +405,25 @@ def _since(stack: StackReport) -> float:
     return max(decisive, default=0.0)
 
 
-def _rows(stack: StackReport, now: float) -> Iterator[tuple[str, str, str]]:
-    """(Name, state or "", text) of each line below the title."""
+def _rows(stack: StackReport, now: float) -> Iterator[tuple[str, str, str, str]]:
+    """(Name, state or "", since when or "", text) of each line below the title."""
     times = [moment(layer.since, now) if layer.since else "" for layer in stack.layers]
     wide = max((len(text) for text in times), default=0)
     for layer, text in zip(stack.layers, times):
-        yield layer.layer, layer.state, f"{text:<{wide}}  {layer.detail}".rstrip() if wide else layer.detail
+        yield layer.layer, layer.state, f"{text:<{wide}}", layer.detail
     if stack.drbd is not None:
-        yield "drbd", "", stack.drbd.words() + _differs(stack.drbd)
+        yield "drbd", "", "", stack.drbd.words() + _differs(stack.drbd)
         if stack.drbd.resync is not None and stack.drbd.resync.percent is not None:
-            yield "resync", "", _resync(stack.drbd.resync, stack.drbd.out_of_sync)
+            yield "resync", "", "", _resync(stack.drbd.resync, stack.drbd.out_of_sync)
     if stack.o2cb is not None and stack.o2cb.nodes:
-        yield "nodes", "", "; ".join(_node(node) for node in stack.o2cb.nodes)
+        yield "nodes", "", "", "; ".join(_node(node) for node in stack.o2cb.nodes)
     if stack.mount is not None:
-        yield "space", "", _space(stack.mount)
-        yield "options", "", stack.mount.options.replace(",", ", ")
+        yield "space", "", "", _space(stack.mount)
+        yield "options", "", "", stack.mount.options.replace(",", ", ")
     for name, said in notes(stack):
-        yield name, "", said
+        yield name, "", "", said
     for text in advice(stack):
-        yield "", "", f"what to do: {text}"
+        yield "", "", "", f"what to do: {text}"
 
 
 def _differs(drbd: DrbdReport) -> str:
@@ -475,7 +475,7 @@ def advice(stack: StackReport) -> list[str]:
         text = stack.drbd.advice.replace("STACK", stack.name)
         if stack.state == "up":
             # Nothing is to go on: it is up.  What remains is how its peer comes back.
-            text = "" if text.startswith("it goes on by itself") else text.partition("; 'drbdocfs proceed")[0]
+            text = "" if text.startswith("it goes on by itself") else text.partition(" 'drbdocfs proceed")[0]
         if text:
             found.append(text)
     if word(stack) == "stopped":

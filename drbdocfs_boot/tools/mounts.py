@@ -22,7 +22,8 @@ class Mount:
         self.target = unescape(fields[4])
         self.groups = fields[6:]
         # Both name rw or ro; the mount's own come first.
-        self.options = ",".join(dict.fromkeys(word for text in (*fields[5:6], options) for word in text.split(",") if word))
+        words = ",".join((*fields[5:6], options)).split(",")
+        self.options = ",".join(dict.fromkeys(word for word in words if word))
         self.type = type
         self.source = source
 

@@ -191,6 +191,7 @@ class _Screen:
     def _plain(text: str) -> None:
         # Home, each line cleared to its end, then the rest of the screen: no flicker.  What does not fit would scroll.
         rows = os.get_terminal_size(sys.stdout.fileno()).lines
-        text = "\n".join(text.split("\n")[: max(1, rows - 1)])
+        if rows > 1:
+            text = "\n".join(text.split("\n")[: rows - 1])
         sys.stdout.write("\x1b[H" + text.replace("\n", "\x1b[K\n") + "\x1b[K\x1b[J")
         sys.stdout.flush()
