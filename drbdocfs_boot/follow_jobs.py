@@ -27,7 +27,7 @@ from drbdocfs_boot.jobs import Step
 from drbdocfs_boot.news import News
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.systemd import Manager, UnitState
-from drbdocfs_boot.tools import holders, records, system
+from drbdocfs_boot.tools import holders, mounts, records, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import find
 from drbdocfs_boot.tools.run import run as run_tool
@@ -38,6 +38,9 @@ UNNEEDED = 3.0  # seconds after the last unmount in which systemd stops a cluste
 QUIET = 2.0  # seconds that a layer may take before a pipe hears of its beginning
 EVERYTHING = "drbdocfs.target"
 GENERATED = "/run/systemd/generator"
+HELPERS = "/usr/libexec/drbdocfs-boot"
+HELPER_LIMIT = 150.0  # seconds, the longest stop of the units
+RECORDED = ("promote", "attach", "loop")  # layers that leave a record while they are up
 MARKS = {jobs.DONE: "done", jobs.FAILED: "failed", jobs.RUNNING: "starting", jobs.WAITING: "waiting"}
 
 
@@ -72,7 +75,46 @@ class Follow:
         if self.verb == "start":
             return jobs.is_up(stack, self.before)
         waits = records.read(stack.name, "waiting") is not None
-        return not waits and jobs.is_down(stack, self.before, self._keeps(stack))
+        return not waits and jobs.is_down(stack, self.before, self._keeps(stack)) and not _left(stack)
+
+    def given_up(self, stack: Stack) -> bool:
+        """True when systemd has no unit of the stack up, and yet layers are there: a stop of theirs has failed.
+
+        systemd does not stop what has failed, so somebody else has to.
+        """
+        return (
+            self.verb == "stop"
+            and not jobs.pending(stack, self.queue)
+            and jobs.is_down(stack, self.before, self._keeps(stack))
+            and bool(_left(stack))
+        )
+
+    def unwind(self, stack: Stack) -> int:
+        """Take down what is left of a stack that systemd has given up, by the helpers of its units; the exit status."""
+        for layer, unit in jobs.stop_units(stack).items():
+            said = ""
+            if layer == "mount" and mounts.of_device(stack.device):
+                result = mounts.unmount(stack.mountpoint)
+            elif layer == "o2cb" and self.now[unit].active == "failed" and not self._keeps(stack):
+                result = run_tool([f"{HELPERS}/o2cb", "stop", stack.cluster], HELPER_LIMIT)
+            elif layer in RECORDED and records.read(stack.name, layer) is not None:
+                result = run_tool([f"{HELPERS}/{layer}", "stop", stack.name], HELPER_LIMIT)
+            else:
+                continue
+            said = result.said.replace("<3>", "")
+            if result.code != 0:
+                self.shown.steps(stack, [Step(layer, unit, jobs.FAILED, said)])
+                users = holders.brief(holders.of_mount(stack.device, besides=False))
+                return refuse(
+                    EX_NO,
+                    f"{stack.name} is not stopped: {layer} failed: {said}" + (f"; in use by {users}" if users else ""),
+                    f"end what uses it, then 'drbdocfs stop {stack.name}' again",
+                )
+            self.shown.steps(stack, [Step(layer, unit, jobs.DONE, "")])
+        for unit in jobs.all_units(stack):
+            self.manager.forgive(unit)
+        self.shown.end(stack, "stopped", "")
+        return EX_OK
 
     def run(self, limit: float | None) -> bool:
         """Until systemd has no job left for the stacks; False when ``limit`` seconds were not enough.
@@ -100,7 +142,13 @@ class Follow:
         if self.verb == "start":
             return jobs.starting(stack, self.before, self.now)
         steps = jobs.stopping(stack, self.before, self.now, jobs.pending(stack, self.queue))
-        return [self._cluster(stack, step) if step.layer == "o2cb" else step for step in steps]
+        return [self._cluster(stack, step) if step.layer == "o2cb" else self._really(stack, step) for step in steps]
+
+    def _really(self, stack: Stack, step: Step) -> Step:
+        """A unit that was stopped well is "failed" all the same where an earlier stop of it had failed."""
+        if step.state != jobs.FAILED or self.now[step.unit].active != "failed" or step.layer in _left(stack):
+            return step
+        return Step(step.layer, step.unit, jobs.DONE, "") if step.layer in ("mount", *RECORDED) else step
 
     def _cluster(self, stack: Stack, step: Step) -> Step:
         """A cluster that other stacks use stays; one that nobody uses goes a moment after the last unmount."""
@@ -172,6 +220,9 @@ class Follow:
     def _stopped(self, stack: Stack) -> int:
         step = jobs.failed(self._steps(stack))
         if step is None:
+            for unit in jobs.stop_units(stack).values():
+                if self.now[unit].active == "failed" and jobs.new_failure(self.before[unit], self.now[unit]):
+                    self.manager.forgive(unit)
             self.shown.end(stack, "stopped", "")
             return EX_OK
         reason, advice = last_words(self.now[step.unit], step.detail, self.began)
@@ -186,6 +237,12 @@ class Follow:
             f"{stack.name} is not stopped: {step.layer} failed: {reason}",
             advice.replace("STACK", stack.name) or f"'journalctl -b -u {step.unit}' has all that was said",
         )
+
+
+def _left(stack: Stack) -> list[str]:
+    """Layers of the stack that were started and not stopped, whatever systemd has of them."""
+    left = [layer for layer in RECORDED if records.read(stack.name, layer) is not None]
+    return (["mount"] if mounts.of_device(stack.device) else []) + left
 
 
 def last_words(unit: UnitState, status: str, since: float) -> tuple[str, str]:
@@ -339,6 +396,11 @@ def perform(
                 for stack in stacks:
                     if stack not in todo:
                         print(f"{stack.name} is {'up' if step == 'start' else 'stopped'} already", flush=True)
+            given_up = [stack for stack in todo if follow.given_up(stack)]
+            statuses = [follow.unwind(stack) for stack in given_up]
+            if any(statuses):
+                return worst(statuses)
+            todo = [stack for stack in todo if stack not in given_up]
             if not todo:
                 continue
             follow = Follow(step, todo, configured, manager)

@@ -102,6 +102,13 @@ class Manager:
         except NoSystemd as error:
             raise Refused(error.message) from None
 
+    def forgive(self, name: str) -> None:
+        """Forget that the unit failed, as ``systemctl reset-failed`` does; nothing happens when it has not."""
+        try:
+            self._call(b"ResetFailedUnit", b"s", name.encode("utf-8", "surrogateescape"))
+        except NoSystemd:
+            pass  # it is not loaded any more
+
     def _call(self, method: bytes, signature: bytes, *arguments: bytes | list[bytes]) -> Any:
         from pystemd.dbuslib import apply_signature
 

@@ -53,6 +53,9 @@ class Systemd:
             raise Refused(self.refuses)
         self.orders.append(f"{verb} {name}")
 
+    def forgive(self, name: str) -> None:
+        self.orders.append(f"forgive {name}")
+
     def look(self, names: Iterable[str]) -> tuple[dict[str, UnitState], dict[str, Job]]:
         now = self.script[min(self.looks, len(self.script) - 1)]
         self.looks += 1
@@ -213,6 +216,31 @@ def test_a_mount_that_stays_busy(box: Box, system: Systemd, capsys: pytest.Captu
     err = capsys.readouterr().err
     assert "web is not stopped: mount failed: umount: /mnt/storage: target is busy." in err
     assert "end what uses /mnt/storage, then 'drbdocfs stop web' again" in err
+
+
+def test_what_systemd_has_given_up_is_taken_down_all_the_same(
+    box: Box, system: Systemd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a stop that has failed all units are failed, which systemd does not stop again."""
+    monkeypatch.setattr(follow_jobs, "HELPERS", "")
+    monkeypatch.setattr("drbdocfs_boot.tools.run.find", lambda tool: f"{box.bin}/{tool.strip('/')}")
+    system.script = [{O2CB: "failed", MOUNT: "failed", "drbdocfs-promote@web.service": "failed"}]
+    for layer in ("promote", "attach"):
+        records.write("web", layer, RESOURCE="r0")
+        box.tool(layer, f"rm $ROOT/run/drbdocfs/web.{layer}")
+    box.tool("o2cb", "")
+    box.write("/proc/self/mountinfo", "1 2 147:0 / /mnt/storage rw - ocfs2 /dev/drbd0 rw\n")
+    box.tool("umount", "echo 'target is busy' >&2; exit 32")
+    assert main(["stop", "web"]) == 1
+    assert "web is not stopped: mount failed: target is busy" in capsys.readouterr().err
+    box.tool("umount", ": > $ROOT/proc/self/mountinfo")
+    assert main(["stop", "web"]) == 0
+    assert box.calls[1:] == ["umount /mnt/storage", "o2cb stop web", "promote stop web", "attach stop web"]
+    assert f"forgive {MOUNT}" in system.orders
+    assert not [order for order in system.orders if order.startswith("stop")]
+    assert capsys.readouterr().out.endswith("web is stopped\n")
+    assert main(["stop", "web"]) == 0
+    assert capsys.readouterr().out == "web is stopped already\n"
 
 
 def test_a_cluster_that_others_use_stays(box: Box, system: Systemd, capsys: pytest.CaptureFixture[str]) -> None:
