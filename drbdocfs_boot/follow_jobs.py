@@ -90,9 +90,8 @@ class Follow:
         )
 
     def unwind(self, stack: Stack) -> int:
-        """Take down what is left of a stack that systemd has given up, by the helpers of its units; the exit status."""
+        """Take down by the units' helpers what systemd has left, if anything; say how it ended.  The exit status."""
         for layer, unit in jobs.stop_units(stack).items():
-            said = ""
             if layer == "mount" and mounts.of_device(stack.device):
                 result = mounts.unmount(stack.mountpoint)
             elif layer == "o2cb" and self.now[unit].active == "failed" and not self._keeps(stack):
@@ -111,8 +110,10 @@ class Follow:
                     f"end what uses it, then 'drbdocfs stop {stack.name}' again",
                 )
             self.shown.steps(stack, [Step(layer, unit, jobs.DONE, "")])
+        # What is stopped has not failed any more, whatever happened to it before.
         for unit in jobs.all_units(stack):
-            self.manager.forgive(unit)
+            if self.now[unit].active == "failed":
+                self.manager.forgive(unit)
         self.shown.end(stack, "stopped", "")
         return EX_OK
 
@@ -220,11 +221,8 @@ class Follow:
     def _stopped(self, stack: Stack) -> int:
         step = jobs.failed(self._steps(stack))
         if step is None:
-            for unit in jobs.stop_units(stack).values():
-                if self.now[unit].active == "failed" and jobs.new_failure(self.before[unit], self.now[unit]):
-                    self.manager.forgive(unit)
-            self.shown.end(stack, "stopped", "")
-            return EX_OK
+            # systemd has stopped what was up; a layer whose stop had failed earlier is none of that.
+            return self.unwind(stack)
         reason, advice = last_words(self.now[step.unit], step.detail, self.began)
         users = ""
         if step.layer in ("mount", "promote"):
