@@ -68,9 +68,14 @@ def test_progress_on_a_terminal_moves_and_goes() -> None:
     progress = terminal.Progress(out)
     progress.show("a" * 50)
     progress.show("half")
+    # Colours have no width.
+    green = terminal.style("b" * 39, "green", out)
+    progress.show(green)
+    progress.show(green + "b")
     progress.clear()
     progress.clear()
-    assert out.getvalue() == "\r" + "a" * 36 + "...\x1b[K\rhalf\x1b[K\r\x1b[K"
+    moves = ["a" * 36 + "...", "half", green, "b" * 36 + "...", ""]
+    assert out.getvalue() == "".join(f"\r{text}\x1b[K" for text in moves)
 
 
 def test_progress_to_a_pipe_is_a_line_now_and_then() -> None:

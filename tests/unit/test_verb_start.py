@@ -222,8 +222,7 @@ def test_what_systemd_has_given_up_is_taken_down_all_the_same(
     box: Box, system: Systemd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After a stop that has failed all units are failed, which systemd does not stop again."""
-    monkeypatch.setattr(follow_jobs, "HELPERS", "")
-    monkeypatch.setattr("drbdocfs_boot.tools.run.find", lambda tool: f"{box.bin}/{tool.strip('/')}")
+    monkeypatch.setattr(follow_jobs, "HELPERS", str(box.bin))
     system.script = [{O2CB: "failed", MOUNT: "failed", "drbdocfs-promote@web.service": "failed"}]
     for layer in ("promote", "attach"):
         records.write("web", layer, RESOURCE="r0")
