@@ -62,7 +62,8 @@ class ResyncReport:
 @dataclass(frozen=True)
 class DrbdReport:
     """DRBD's state of the stack's resource; ``verdict`` as the wait would judge it now; ``out_of_sync`` bytes that
-    differ from the peer's as far as is known (None: the resource is down)."""
+    differ from the peer's as far as is known (None: the resource is down);
+    ``suspended`` why DRBD holds back all I/O, in its words ("" while it does not)."""
 
     verdict: str
     reason: str
@@ -72,12 +73,15 @@ class DrbdReport:
     peers: list[dict[str, str]] = field(default_factory=list)
     out_of_sync: int | None = None
     resync: ResyncReport | None = None
+    suspended: str = ""
 
     def words(self) -> str:
         """One line: what stands on this side and on the other."""
         if not self.role:
             return self.reason
         text = f"this node {self.role}, {'/'.join(self.disks) or 'no disk'}"
+        if self.suspended:
+            text += f", I/O frozen ({self.suspended})"
         for peer in self.peers:
             text += f"; {peer['name']} {peer['connection']}, {peer['role']}, {peer['disk']}, {peer['replication']}"
         return text if self.verdict == "ready" else f"{text}: {self.reason}"
@@ -204,6 +208,7 @@ def drbd_report(state: State, verdict: Verdict, kib: int | None = None, peer: st
         peers=peers,
         out_of_sync=None if kib is None or not state.configured else kib * 1024,
         resync=None if kib is None else resync_report(state, verdict, kib),
+        suspended="" if state.resource.get("suspended", "no") == "no" else state.resource["suspended"],
     )
 
 
@@ -480,6 +485,13 @@ def advice(stack: StackReport) -> list[str]:
             found.append(text)
     if word(stack) == "stopped":
         found.append(f"'drbdocfs start {stack.name}' when it is wanted")
+    if stack.drbd is not None and "user" in stack.drbd.suspended.split(","):
+        found.append(f"'drbdadm resume-io {stack.resource}': somebody has suspended the I/O by hand")
+    elif stack.drbd is not None and stack.drbd.suspended:
+        found.append(
+            f"DRBD holds back all I/O until its peer is fenced or back ({stack.drbd.suspended}):"
+            " 'journalctl -k -g drbd'"
+        )
     if stack.mount is not None and stack.mount.answers is False:
         found.append(
             "OCFS2 waits for its peer (60 s after a node was lost, by default) or DRBD for its disk or link:"

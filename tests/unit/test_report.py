@@ -367,6 +367,23 @@ def test_a_resync_has_a_bar_and_a_speed() -> None:
     assert "server2 Connected, Secondary, UpToDate, SyncTarget" in text
 
 
+@pytest.mark.parametrize(
+    ("suspended", "words"),
+    [
+        ("no", ""),
+        ("user", "what to do: 'drbdadm resume-io r0'"),
+        ("fencing", "what to do: DRBD holds back all I/O until its peer is fenced or back (fencing)"),
+    ],
+)
+def test_frozen_io_is_said(suspended: str, words: str) -> None:
+    state = read((TRANSCRIPTS / "drbd-8.4/03-promote-both.server1.events2").read_text())
+    state.resource["suspended"] = suspended
+    text = report.as_text([full(drbd=report.drbd_report(state, judge(state, "r0"), 0))], ())
+    assert ("I/O frozen" in text) is bool(words)
+    assert words in text
+    assert f"UpToDate, I/O frozen ({suspended}); " in text or not words
+
+
 def test_what_differs_without_a_resync() -> None:
     state = read(CONNECTING)
     found = report.drbd_report(state, judge(state, "r0"), 2048)
