@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 from drbdocfs_boot import choose, config, report, systemd, terminal, watch
 from drbdocfs_boot.exits import EX_CONFIG, EX_NO, EX_NOPERM, EX_OK, EX_UNAVAILABLE, refuse
@@ -55,14 +55,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report.as_json(reports, problems), indent=2))
     elif not live or screen:
-        print(_text(reports, problems))
+        print(_text(reports, problems, sys.stdout))
     return _status(reports, problems, args.json)
 
 
-def _text(reports: list[report.StackReport], problems: tuple[Problem, ...]) -> str:
-    return report.as_text(
-        reports, problems, terminal.width(sys.stdout), lambda text, name: terminal.style(text, name, sys.stdout)
-    )
+def _text(reports: list[report.StackReport], problems: tuple[Problem, ...], out: TextIO) -> str:
+    return report.as_text(reports, problems, terminal.width(out), lambda text, name: terminal.style(text, name, out))
 
 
 def _status(reports: list[report.StackReport], problems: tuple[Problem, ...], quiet: bool) -> int:
@@ -120,11 +118,12 @@ def _lines(look: Look, problems: tuple[Problem, ...]) -> list[report.StackReport
 def _live(look: Look, problems: tuple[Problem, ...]) -> list[report.StackReport]:
     """Draw it anew every second until q or Ctrl-C; the last state."""
     reports: list[report.StackReport] = []
+    out = sys.stdout  # rich puts something that is no terminal in its place
     with _Keys() as keys, _Screen() as draw:
         try:
             while True:
                 reports = look()
-                draw(_text(reports, problems) + "\n\nq ends this")
+                draw(_text(reports, problems, out) + "\n\nq ends this")
                 if keys.pressed("q", watch.EVERY):
                     return reports
         except KeyboardInterrupt:
