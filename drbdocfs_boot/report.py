@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 
-from drbdocfs_boot import escape
+from drbdocfs_boot import escape, terminal
 from drbdocfs_boot.events import State
+from drbdocfs_boot.observe import size
 from drbdocfs_boot.stack import Problem, Stack
 from drbdocfs_boot.systemd import UnitState
-from drbdocfs_boot.verdict import ALONE_REFUSED, NO_ADDRESS, NOT_UPTODATE, READY, WAITING, Verdict, clock
+from drbdocfs_boot.verdict import (
+    ALONE_REFUSED,
+    NO_ADDRESS,
+    NOT_UPTODATE,
+    READY,
+    RESYNCING,
+    WAITING,
+    Verdict,
+    clock,
+)
+
+__all__ = ["size"]
 
 JSON_VERSION = 1
 # systemd's words for a unit -> the words of an administrator.
@@ -36,8 +49,21 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
+class ResyncReport:
+    """A running resync: ``percent`` done, ``left`` seconds, ``speed`` bytes a second (None: not known yet), and
+    ``direction`` from or to the peer."""
+
+    percent: float | None
+    left: float | None
+    speed: float | None
+    direction: str
+
+
+@dataclass(frozen=True)
 class DrbdReport:
-    """DRBD's state of the stack's resource; ``verdict`` as the wait would judge it now."""
+    """DRBD's state of the stack's resource; ``verdict`` as the wait would judge it now; ``out_of_sync`` bytes that
+    differ from the peer's as far as is known (None: the resource is down);
+    ``suspended`` why DRBD holds back all I/O, in its words ("" while it does not)."""
 
     verdict: str
     reason: str
@@ -45,12 +71,17 @@ class DrbdReport:
     role: str = ""
     disks: list[str] = field(default_factory=list)
     peers: list[dict[str, str]] = field(default_factory=list)
+    out_of_sync: int | None = None
+    resync: ResyncReport | None = None
+    suspended: str = ""
 
     def words(self) -> str:
         """One line: what stands on this side and on the other."""
         if not self.role:
             return self.reason
         text = f"this node {self.role}, {'/'.join(self.disks) or 'no disk'}"
+        if self.suspended:
+            text += f", I/O frozen ({self.suspended})"
         for peer in self.peers:
             text += f"; {peer['name']} {peer['connection']}, {peer['role']}, {peer['disk']}, {peer['replication']}"
         return text if self.verdict == "ready" else f"{text}: {self.reason}"
@@ -80,8 +111,44 @@ class AloneReport:
 
 
 @dataclass(frozen=True)
+class NodeReport:
+    """A node of the O2CB cluster as the kernel of this host has it.  ``connected``: o2net has a connection to it;
+    ``heartbeat``: it writes its heartbeat to this stack's file system, so it has it mounted.  None: not known."""
+
+    name: str
+    number: int | None
+    address: str
+    local: bool
+    connected: bool | None
+    heartbeat: bool | None
+
+
+@dataclass(frozen=True)
+class ClusterReport:
+    """The O2CB cluster of the stack."""
+
+    online: bool
+    nodes: list[NodeReport] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class MountReport:
+    """The mounted file system.  Sizes in bytes; all None where it did not answer (``answers`` false) or was not asked
+    (``answers`` null)."""
+
+    options: str
+    answers: bool | None
+    size: int | None = None
+    used: int | None = None
+    available: int | None = None
+    files: int | None = None
+    files_free: int | None = None
+
+
+@dataclass(frozen=True)
 class StackReport:
-    """A stack; ``state`` is up only when every layer is.  ``waiting`` and ``alone`` are None where they are not."""
+    """A stack; ``state`` is up only when every layer is.  ``waiting`` and ``alone`` are None where they are not,
+    ``mount`` where nothing is mounted.  ``unreadable``: what this user may not read, in words."""
 
     name: str
     state: str
@@ -93,6 +160,9 @@ class StackReport:
     drbd: DrbdReport | None
     waiting: WaitingReport | None = None
     alone: AloneReport | None = None
+    o2cb: ClusterReport | None = None
+    mount: MountReport | None = None
+    unreadable: list[str] = field(default_factory=list)
 
 
 def layer_units(stack: Stack) -> dict[str, str]:
@@ -105,15 +175,24 @@ def layer_units(stack: Stack) -> dict[str, str]:
     return layers
 
 
-def drbd_report(state: State, verdict: Verdict) -> DrbdReport:
-    """DRBD's state in words."""
+def resync_report(state: State, verdict: Verdict, kib: int) -> ResyncReport | None:
+    """How far a resync is; ``kib`` is what is out of sync.  The speed is what the time left was reckoned with."""
+    if verdict.kind != RESYNCING:
+        return None
+    speed = kib * 1024 / verdict.left if verdict.left else None
+    direction = "from" if verdict.reason.startswith("resync from") else "to"
+    return ResyncReport(verdict.percent, verdict.left, None if speed is None else round(speed), direction)
+
+
+def drbd_report(state: State, verdict: Verdict, kib: int | None = None, peer: str = "") -> DrbdReport:
+    """DRBD's state in words; ``kib`` is what is out of sync, ``peer`` the peer's name where the driver has none."""
     peers = []
     for index, connection in sorted(state.connections.items()):
         devices = [d for d in state.peer_devices.values() if d.get("peer-node-id", "") == index]
         name = connection.get("conn-name", "peer")
         peers.append(
             {
-                "name": "peer" if name == "peer" else name,
+                "name": (peer or name) if name == "peer" else name,
                 "connection": connection.get("connection", "Unknown"),
                 "role": connection.get("role", "Unknown"),
                 "disk": "/".join(d.get("peer-disk", "DUnknown") for d in devices) or "DUnknown",
@@ -127,6 +206,9 @@ def drbd_report(state: State, verdict: Verdict) -> DrbdReport:
         role=state.resource.get("role", ""),
         disks=[d.get("disk", "Unknown") for _, d in sorted(state.devices.items())],
         peers=peers,
+        out_of_sync=None if kib is None or not state.configured else kib * 1024,
+        resync=None if kib is None else resync_report(state, verdict, kib),
+        suspended="" if state.resource.get("suspended", "no") == "no" else state.resource["suspended"],
     )
 
 
@@ -164,6 +246,9 @@ def stack_report(
     drbd: DrbdReport | None,
     waiting: WaitingReport | None = None,
     alone: AloneReport | None = None,
+    o2cb: ClusterReport | None = None,
+    mount: MountReport | None = None,
+    unreadable: list[str] | None = None,
 ) -> StackReport:
     """Put one stack together."""
     layers = [_layer(layer, units[unit]) for layer, unit in layer_units(stack).items()]
@@ -175,8 +260,9 @@ def stack_report(
     if drbd is not None and drbd.verdict == READY:
         alone = None  # it was, until its peer came back
     return StackReport(
-        stack.name, overall, stack.mountpoint, stack.device, stack.resource, stack.cluster, layers, drbd, waiting, alone
-    )
+        stack.name, overall, stack.mountpoint, stack.device, stack.resource, stack.cluster, layers, drbd, waiting,
+        alone, o2cb, mount, unreadable or [],
+    )  # fmt: skip
 
 
 def _layer(layer: str, unit: UnitState) -> LayerReport:
@@ -266,19 +352,179 @@ def gist(line: str) -> str:
     return re.sub(r"\b(\d*)\d %", r"\1_ %", line)
 
 
-def as_text(stacks: list[StackReport], problems: tuple[Problem, ...]) -> str:
-    """For people: one block a stack, one line a layer."""
+Paint = Callable[[str, str], str]
+
+
+def _plain(text: str, _: str) -> str:
+    return text
+
+
+def as_text(
+    stacks: list[StackReport],
+    problems: tuple[Problem, ...],
+    columns: int = 0,
+    paint: Paint = _plain,
+    now: float | None = None,
+) -> str:
+    """For people: one block a stack, one line a layer.
+
+    ``columns`` of the terminal, in which long words wrap under their column, 0 for no limit; ``paint`` colours a text
+    in the style of a state; ``now`` seconds since 1970.
+    """
+    now = time.time() if now is None else now
     blocks = []
     for stack in stacks:
-        lines = [f"{stack.name}: {word(stack)}  {stack.mountpoint} on {stack.device} ({stack.resource})"]
-        for layer in stack.layers:
-            lines.append(f"  {layer.layer:<8} {layer.state:<9} {layer.detail}".rstrip())
-        if stack.drbd is not None:
-            lines.append(f"  {'drbd':<8} {stack.drbd.words()}")
-        lines += [f"  {name:<8} {said}" for name, said in notes(stack)]
-        if stack.drbd is not None and stack.drbd.advice and stack.state != "up":
-            lines.append(f"  {'':<8} what to do: {stack.drbd.advice.replace('STACK', stack.name)}")
+        lines = [_title(stack, columns, paint, now)]
+        for name, state, when, text in _rows(stack, now):
+            # Without a state the text begins in its column: the name stands before what is said of all layers.
+            head = f"  {name:<8} " + (f"{state:<9} " if state else "") + (f"{when}  " if when else "")
+            wrapped = list(terminal.wrap(text, columns, head, " " * len(head)))
+            if state:
+                wrapped[0] = wrapped[0].replace(f" {state}", " " + paint(state, state), 1)
+            lines += [line.rstrip() for line in wrapped]
         blocks.append("\n".join(lines))
     if problems:
         blocks.append("\n".join(f"configuration: {problem}" for problem in problems))
     return "\n\n".join(blocks) if blocks else "no stack is configured (/etc/drbdocfs/drbdocfs.conf)"
+
+
+def _title(stack: StackReport, columns: int, paint: Paint, now: float) -> str:
+    state = word(stack)
+    since = _since(stack)
+    head = f"{stack.name}: {state}"
+    text = f"since {moment(since, now)} ({duration(now - since)})  " if since else " "
+    place = f"{stack.mountpoint} on {stack.device} ({stack.resource})"
+    lines = [f"{head} {text}{place}"]
+    if columns and len(lines[0]) > columns:
+        lines = [f"{head} {text}".rstrip(), f"  {place}"]
+    lines[0] = lines[0].replace(head, f"{stack.name}: {paint(paint(state, state), 'bold')}", 1)
+    return "\n".join(lines)
+
+
+def _since(stack: StackReport) -> float:
+    """Since when the stack is what it is now: the last change of the layers that make it so; 0.0 not known."""
+    state = word(stack)
+    if state == "late" and stack.waiting is not None:
+        return stack.waiting.since
+    decisive = [layer.since for layer in stack.layers if layer.state == stack.state]
+    return max(decisive, default=0.0)
+
+
+def _rows(stack: StackReport, now: float) -> Iterator[tuple[str, str, str, str]]:
+    """(Name, state or "", since when or "", text) of each line below the title."""
+    times = [moment(layer.since, now) if layer.since else "" for layer in stack.layers]
+    wide = max((len(text) for text in times), default=0)
+    for layer, text in zip(stack.layers, times):
+        yield layer.layer, layer.state, f"{text:<{wide}}", layer.detail
+    if stack.drbd is not None:
+        yield "drbd", "", "", stack.drbd.words() + _differs(stack.drbd)
+        if stack.drbd.resync is not None and stack.drbd.resync.percent is not None:
+            yield "resync", "", "", _resync(stack.drbd.resync, stack.drbd.out_of_sync)
+    if stack.o2cb is not None and stack.o2cb.nodes:
+        yield "nodes", "", "", "; ".join(_node(node) for node in stack.o2cb.nodes)
+    if stack.mount is not None:
+        yield "space", "", "", _space(stack.mount)
+        yield "options", "", "", stack.mount.options.replace(",", ", ")
+    for name, said in notes(stack):
+        yield name, "", "", said
+    for text in advice(stack):
+        yield "", "", "", f"what to do: {text}"
+
+
+def _differs(drbd: DrbdReport) -> str:
+    if not drbd.out_of_sync or drbd.resync is not None:
+        return ""
+    return f"; {size(drbd.out_of_sync)} out of sync"
+
+
+def _resync(resync: ResyncReport, out_of_sync: int | None) -> str:
+    percent = resync.percent or 0.0
+    parts = [f"{terminal.bar(percent / 100)} {percent:.0f} %"]
+    if resync.speed is not None:
+        parts.append(f"{size(resync.speed)}/s")
+    if resync.left is not None:
+        parts.append(f"{clock(resync.left)} left")
+    if out_of_sync:
+        parts.append(f"{size(out_of_sync)} to go")
+    return ", ".join(parts)
+
+
+def _node(node: NodeReport) -> str:
+    if node.local:
+        return f"{node.name} (this node)" + ("" if node.heartbeat is None else ", mounted" if node.heartbeat else "")
+    if node.connected is None:
+        seen = "not known whether it is connected"
+    else:
+        seen = "connected" if node.connected else "not connected"
+    if node.heartbeat is not None:
+        seen += ", mounted there" if node.heartbeat else ", not mounted there"
+    return f"{node.name} {seen}"
+
+
+def _space(mount: MountReport) -> str:
+    if mount.answers is None:
+        return "not known: stat(1) cannot be run"
+    if not mount.answers or mount.size is None or mount.used is None or mount.available is None:
+        return "the file system does not answer: its I/O stands still"
+    percent = 100.0 * mount.used / mount.size if mount.size else 0.0
+    text = f"{size(mount.used)} of {size(mount.size)} used ({percent:.0f} %), {size(mount.available)} free"
+    if mount.files and mount.files_free is not None and mount.files_free < mount.files / 20:
+        text += f"; only {mount.files_free} files can still be made"
+    return text
+
+
+def advice(stack: StackReport) -> list[str]:
+    """What an administrator is to do, where something is off."""
+    found = []
+    if stack.drbd is not None and stack.drbd.advice and word(stack) != "stopped":
+        text = stack.drbd.advice.replace("STACK", stack.name)
+        if stack.state == "up":
+            # Nothing is to go on: it is up.  What remains is how its peer comes back.
+            text = "" if text.startswith("it goes on by itself") else text.partition(" 'drbdocfs proceed")[0]
+        if text:
+            found.append(text)
+    if word(stack) == "stopped":
+        found.append(f"'drbdocfs start {stack.name}' when it is wanted")
+    if stack.drbd is not None and "user" in stack.drbd.suspended.split(","):
+        found.append(f"'drbdadm resume-io {stack.resource}': somebody has suspended the I/O by hand")
+    elif stack.drbd is not None and stack.drbd.suspended:
+        found.append(
+            f"DRBD holds back all I/O until its peer is fenced or back ({stack.drbd.suspended}):"
+            " 'journalctl -k -g drbd'"
+        )
+    if stack.mount is not None and stack.mount.answers is False:
+        found.append(
+            "OCFS2 waits for its peer (60 s after a node was lost, by default) or DRBD for its disk or link:"
+            " 'journalctl -k'; do not reset this node before that is over"
+        )
+    if stack.o2cb is not None and stack.state == "up" and stack.drbd is not None and stack.drbd.verdict == READY:
+        apart = [n.name for n in stack.o2cb.nodes if not n.local and n.heartbeat and n.connected is False]
+        if apart:
+            found.append(
+                f"O2CB is not connected with {', '.join(apart)}, which has the file system mounted: is its port (7777)"
+                " open between the nodes? 'journalctl -k -g o2net'"
+            )
+    return found
+
+
+def moment(when: float, now: float) -> str:
+    """A time of day; with the date where it was another day."""
+    there, here = time.localtime(when), time.localtime(now)
+    return time.strftime("%H:%M:%S" if there[:3] == here[:3] else "%Y-%m-%d %H:%M", there)
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people: its two largest units."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
+    if whole < 86400:
+        return f"{whole // 3600} h" + (f" {whole // 60 % 60} min" if whole // 60 % 60 else "")
+    return f"{whole // 86400} d" + (f" {whole // 3600 % 24} h" if whole // 3600 % 24 else "")
+
+
+def unreadable(stacks: list[StackReport]) -> list[str]:
+    """What this user may not read, each once."""
+    return list(dict.fromkeys(text for stack in stacks for text in stack.unreadable))

@@ -1,4 +1,4 @@
-"""systemd as the command sees it, through pystemd: states of units.  Not used in the boot path."""
+"""systemd as the command sees it, through pystemd: states of units, jobs, orders.  Not used in the boot path."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 DESTINATION = b"org.freedesktop.systemd1"
+PATH = b"/org/freedesktop/systemd1"
+MANAGER = b"org.freedesktop.systemd1.Manager"
 UNIT = b"org.freedesktop.systemd1.Unit"
 SERVICE = b"org.freedesktop.systemd1.Service"
 PRIVATE = b"unix:path=/run/systemd/private"
@@ -36,16 +38,103 @@ class UnitState:
     since: int
 
 
+@dataclass(frozen=True)
+class Job:
+    """A job of systemd's: ``kind`` start, stop, restart, ..."""
+
+    unit: str
+    kind: str
+
+
+class Refused(Exception):
+    """systemd did not take the order; the text is systemd's own."""
+
+
+class Manager:
+    """One connection to systemd, for a ``with`` statement.  Opening raises NoSystemd."""
+
+    def __enter__(self) -> Manager:
+        self._bus = _open()
+        self._known: dict[str, UnitState] = {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bus.close()
+
+    def states(self, names: Iterable[str]) -> dict[str, UnitState]:
+        """The state of each unit, loaded where necessary.  Raises NoSystemd."""
+        return {name: _state(self._bus, name) for name in names}
+
+    def look(self, names: Iterable[str]) -> tuple[dict[str, UnitState], dict[str, Job]]:
+        """The state of each unit and the job that it has, both of one moment.  Raises NoSystemd.
+
+        For looking again and again: one call for all, and details only of units that have changed or are on their way.
+        """
+        names = list(dict.fromkeys(names))
+        raw = [name.encode("utf-8", "surrogateescape") for name in names]
+        found, jobs = {}, {}
+        for row in self._call(b"ListUnitsByNames", b"as", raw):
+            name, load, active, sub = (row[index].decode("utf-8", "surrogateescape") for index in (0, 2, 3, 4))
+            if row[7]:
+                jobs[name] = Job(name, row[8].decode())
+            before = self._known.get(name)
+            same = before is not None and (before.load, before.active, before.sub) == (load, active, sub)
+            if before is not None and same and active in ("active", "inactive"):
+                found[name] = before
+            else:
+                # Of the same moment or newer: what is newer here is older nowhere.
+                found[name] = self._known[name] = _state(self._bus, name)
+        for name in names:
+            if name not in found:
+                found[name] = _state(self._bus, name)
+        return found, jobs
+
+    def outdated(self, name: str) -> bool:
+        """True when what the unit was made of is newer than what systemd has read.  Raises NoSystemd."""
+        return bool(_property(self._bus, name, b"NeedDaemonReload", b"b"))
+
+    def order(self, verb: str, name: str) -> None:
+        """Queue a job: ``verb`` start, stop or restart.  Raises Refused, NoSystemd."""
+        method = {"start": b"StartUnit", "stop": b"StopUnit", "restart": b"RestartUnit"}[verb]
+        # replace: as systemctl does it.  A start takes back a stop that is under way, and the other way round.
+        try:
+            self._call(method, b"ss", name.encode("utf-8", "surrogateescape"), b"replace")
+        except NoSystemd as error:
+            raise Refused(error.message) from None
+
+    def forgive(self, name: str) -> None:
+        """Forget that the unit failed, as ``systemctl reset-failed`` does; nothing happens when it has not."""
+        try:
+            self._call(b"ResetFailedUnit", b"s", name.encode("utf-8", "surrogateescape"))
+        except NoSystemd:
+            pass  # it is not loaded any more
+
+    def _call(self, method: bytes, signature: bytes, *arguments: bytes | list[bytes]) -> Any:
+        from pystemd.dbuslib import apply_signature
+
+        try:
+            message = apply_signature(signature, list(arguments))
+            return self._bus.call_method(DESTINATION, PATH, MANAGER, method, message).body
+        except Exception as error:  # pystemd has no common base of its own for what sd-bus returns
+            raise NoSystemd(_words(error), "see 'systemctl status'") from None
+
+
+def _words(error: Exception) -> str:
+    """What sd-bus said; pystemd shows it as "[err NUMBER]: b'WORDS'"."""
+    text = str(error.args[-1]) if error.args else ""
+    text = text.rpartition("]: ")[2]
+    if text[:2] in ("b'", 'b"'):
+        text = text[2:-1]
+    return text.strip() or type(error).__name__
+
+
 def states(names: Iterable[str]) -> dict[str, UnitState]:
     """The state of each unit, loaded where necessary.
 
     Raises NoSystemd when pystemd is missing, systemd does not run, or nobody lets us ask.
     """
-    bus = _open()
-    try:
-        return {name: _state(bus, name) for name in names}
-    finally:
-        bus.close()
+    with Manager() as manager:
+        return manager.states(names)
 
 
 def _open() -> Any:
@@ -80,26 +169,25 @@ def _object_path(name: str) -> bytes:
     return b"/org/freedesktop/systemd1/unit/" + text.encode()
 
 
-def _state(bus: Any, name: str) -> UnitState:
-    path = _object_path(name)
-
-    def get(key: bytes, kind: bytes = b"s", interface: bytes = UNIT) -> Any:
-        value = bus.get_property(DESTINATION, path, interface, key, kind)
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
+def _property(bus: Any, name: str, key: bytes, kind: bytes = b"s", interface: bytes = UNIT) -> Any:
     try:
-        kind = name.rpartition(".")[2]
-        interface = {"service": SERVICE, "mount": b"org.freedesktop.systemd1.Mount"}.get(kind)
-        return UnitState(
-            name=name,
-            load=get(b"LoadState"),
-            active=get(b"ActiveState"),
-            sub=get(b"SubState"),
-            result=get(b"Result", interface=interface) if interface else "",
-            status=get(b"StatusText", interface=SERVICE) if kind == "service" else "",
-            since=int(get(b"StateChangeTimestamp", b"t")),
-        )
+        value = bus.get_property(DESTINATION, _object_path(name), interface, key, kind)
     except Exception as error:
         raise NoSystemd(
             f"systemd does not answer about {name}: {error}", "see 'systemctl status " + name + "'"
         ) from None
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _state(bus: Any, name: str) -> UnitState:
+    kind = name.rpartition(".")[2]
+    interface = {"service": SERVICE, "mount": b"org.freedesktop.systemd1.Mount"}.get(kind)
+    return UnitState(
+        name=name,
+        load=_property(bus, name, b"LoadState"),
+        active=_property(bus, name, b"ActiveState"),
+        sub=_property(bus, name, b"SubState"),
+        result=_property(bus, name, b"Result", interface=interface) if interface else "",
+        status=_property(bus, name, b"StatusText", interface=SERVICE) if kind == "service" else "",
+        since=int(_property(bus, name, b"StateChangeTimestamp", b"t")),
+    )

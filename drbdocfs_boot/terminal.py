@@ -7,6 +7,7 @@ a dumb terminal get plain whole lines, in the same order.  Meaning never hangs o
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -22,6 +23,9 @@ STYLES = {
     "failed": "red", "error": "red", "unknown": "red", "critical": "red",
     "down": "dim", "stopped": "dim", "info": "cyan", "note": "cyan",
 }  # fmt: skip
+
+
+_COLOUR = re.compile(r"\x1b\[\d*m")
 
 
 def movable(stream: TextIO) -> bool:
@@ -83,7 +87,8 @@ class Progress:
         """How far it is now."""
         if self._movable:
             limit = width(self._stream)
-            text = text if len(text) < limit else text[: limit - 4] + "..."
+            plain = _COLOUR.sub("", text)  # what has no width does not count
+            text = text if len(plain) < limit else plain[: limit - 4] + "..."
             self._stream.write("\r" + text + "\x1b[K")
             self._shown = text
         elif time.monotonic() - self._told >= self._every:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 
-from drbdocfs_boot import report, systemd
+from drbdocfs_boot import observe, report, systemd
 from drbdocfs_boot.events import State
+from drbdocfs_boot.jobs import is_up, new_failure, target
 from drbdocfs_boot.stack import Stack
-from drbdocfs_boot.tools import drbd, records
+from drbdocfs_boot.tools import drbd, kmsg, mounts, o2cb, records, system, usage
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.verdict import STAND_ALONE, Policy, Verdict, judge
+from drbdocfs_boot.verdict import NO_MODULE, STAND_ALONE, Policy, Verdict, judge
 
 EVERY = 1.0
-
-
-def target(stack: Stack) -> str:
-    """The unit that starts and stops the whole stack."""
-    return f"drbdocfs@{stack.name}.target"
+__all__ = ["EVERY", "drbd_verdict", "look", "out_of_sync", "peer_name", "target", "until_up"]
 
 
 def peer_name(instance: str) -> str:
@@ -43,32 +41,92 @@ def drbd_verdict(stack: Stack, policy: Policy | None = None) -> tuple[State, Ver
     return state, verdict
 
 
+def out_of_sync(state: State) -> int:
+    """KiB that are out of sync; from /proc/drbd on 8.4, which is always up to date."""
+    kernel = observe.out_of_sync_84(system.read("/proc/drbd") or "")
+    minors = [device.get("minor", "") for device in state.devices.values()]
+    if kernel and all(minor in kernel for minor in minors):
+        return sum(kernel[minor] for minor in minors)
+    return observe.out_of_sync(state)
+
+
 def look(stacks: Iterable[Stack]) -> list[report.StackReport]:
     """What ``status`` says of these stacks.  Raises NoSystemd."""
     stacks = list(stacks)
     units = systemd.states(u for s in stacks for u in report.layer_units(s).values()) if stacks else {}
-    found = []
-    for stack in stacks:
-        waiting = records.read(stack.name, "waiting")
-        # Nothing is recorded of a stack that was stopped, and of one that was never started.
-        policy = Policy(stopped=True) if records.read(stack.name, "attach") is None and waiting is None else None
-        try:
-            state, verdict = drbd_verdict(stack)
-            if policy is not None and not state.configured:
-                verdict = judge(state, stack.resource, policy=policy)
-            about = report.drbd_report(state, verdict)
-        except Failure as failure:
-            about = report.DrbdReport("unknown", failure.message, failure.advice)
-        found.append(
-            report.stack_report(
-                stack,
-                units,
-                about,
-                report.waiting_report(waiting, time.monotonic(), time.time()),
-                report.alone_report(records.read(stack.name, "alone")),
+    return [_look(stack, units) for stack in stacks]
+
+
+def _look(stack: Stack, units: dict[str, systemd.UnitState]) -> report.StackReport:
+    waiting = records.read(stack.name, "waiting")
+    # Nothing is recorded of a stack that was stopped, and of one that was never started.
+    policy = Policy(stopped=True) if records.read(stack.name, "attach") is None and waiting is None else None
+    peer = (records.read(stack.name, "attach") or {}).get("PEER", "")
+    unreadable: list[str] = []
+    try:
+        state, verdict = drbd_verdict(stack)
+        if policy is not None and not state.configured:
+            verdict = judge(state, stack.resource, policy=policy)
+        about = report.drbd_report(state, verdict, out_of_sync(state), peer)
+        if verdict.kind == STAND_ALONE and os.geteuid() != 0 and not kmsg.readable():
+            unreadable.append("the kernel log, which says why DRBD dropped the connection")
+    except Failure as failure:
+        about = report.DrbdReport("unknown" if drbd.loaded() else NO_MODULE, failure.message, failure.advice)
+    return report.stack_report(
+        stack,
+        units,
+        about,
+        report.waiting_report(waiting, time.monotonic(), time.time()),
+        report.alone_report(records.read(stack.name, "alone")),
+        _cluster(stack, unreadable),
+        _mount(stack),
+        unreadable,
+    )
+
+
+def _cluster(stack: Stack, unreadable: list[str]) -> report.ClusterReport:
+    """The nodes that O2CB knows, and which of them are seen."""
+    cluster = stack.cluster
+    if cluster not in o2cb.online():
+        return report.ClusterReport(False)
+    block = os.path.basename(os.path.realpath(system.path(stack.device)))
+    region = o2cb.region_of(cluster, block)
+    linked = o2cb.connected()
+    alive = o2cb.heartbeats(region) if region else set()
+    if (linked is None or alive is None) and os.geteuid() != 0:
+        unreadable.append(f"which nodes O2CB sees ({o2cb.DEBUGFS})")
+    log = kmsg.messages() if linked is None else []
+    nodes = []
+    for name in o2cb.nodes(cluster):
+        text = o2cb.node_attribute(cluster, name, "num")
+        number = int(text) if text.isdigit() else None
+        local = o2cb.node_attribute(cluster, name, "local") == "1"
+        if local:
+            connected = None
+        else:
+            connected = observe.o2net_connected(log, name) if linked is None else number in linked
+        nodes.append(
+            report.NodeReport(
+                name=name,
+                number=number,
+                address=o2cb.node_attribute(cluster, name, "ipv4_address"),
+                local=local,
+                connected=connected,
+                heartbeat=None if alive is None else number in alive,
             )
         )
-    return found
+    return report.ClusterReport(True, sorted(nodes, key=lambda node: (not node.local, node.name)))
+
+
+def _mount(stack: Stack) -> report.MountReport | None:
+    mount = next((m for m in mounts.of_device(stack.device) if m.target == stack.mountpoint), None)
+    if mount is None:
+        return None
+    try:
+        found = usage.ask(system.path(stack.mountpoint))
+    except (Failure, OSError):
+        return report.MountReport(mount.options, None)
+    return report.MountReport(mount.options, found is not None, **(found or {}))
 
 
 def until_up(stack: Stack, limit: float, say: Callable[[str], None]) -> str:
@@ -82,7 +140,7 @@ def until_up(stack: Stack, limit: float, say: Callable[[str], None]) -> str:
     told = ""
     while True:
         now = systemd.states(units)
-        up = all(unit.active == "active" for unit in now.values())
+        up = is_up(stack, now)
         line = "up" if up else _steps(stack, now)
         if report.gist(line) != told:
             say(f"{stack.name}: {line}")
@@ -90,7 +148,7 @@ def until_up(stack: Stack, limit: float, say: Callable[[str], None]) -> str:
         if up:
             return ""
         for name, unit in now.items():
-            if unit.active == "failed" and (unit.since, "failed") != (began[name].since, began[name].active):
+            if new_failure(began[name], unit):
                 return f"{name} failed: {unit.status or unit.result or 'see its journal'}"
         if time.monotonic() >= deadline:
             return f"not up after {limit:.0f} s: {line}"

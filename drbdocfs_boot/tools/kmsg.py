@@ -5,6 +5,15 @@ import os
 from drbdocfs_boot.tools import system
 
 
+def readable() -> bool:
+    """True where this user may read the kernel log; the file's mode does not tell (kernel.dmesg_restrict)."""
+    try:
+        os.close(os.open(system.path("/dev/kmsg"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def messages() -> "list[str]":
     """All messages that the ring buffer still holds, without their prefix; empty where it may not be read."""
     try:

@@ -10,16 +10,20 @@ class Mount:
     """``device`` "MAJOR:MINOR", ``source`` as mountinfo shows it, ``target`` the mount point, ``type`` the kind.
 
     ``number`` and ``parent``: the mount's own id and that of the mount it lies on; ``root``: which directory of the
-    file system is mounted; ``groups``: its optional fields, such as "shared:1" (mount_namespaces(7)).
+    file system is mounted; ``groups``: its optional fields, such as "shared:1" (mount_namespaces(7)); ``options``
+    those of the mount and those of the file system, "rw,noatime,...".
     """
 
-    __slots__ = ("device", "groups", "number", "parent", "root", "source", "target", "type")
+    __slots__ = ("device", "groups", "number", "options", "parent", "root", "source", "target", "type")
 
-    def __init__(self, fields: "list[str]", type: str, source: str) -> None:
+    def __init__(self, fields: "list[str]", type: str, source: str, options: str = "") -> None:
         self.number, self.parent, self.device = fields[:3]
         self.root = unescape(fields[3])
         self.target = unescape(fields[4])
         self.groups = fields[6:]
+        # Both name rw or ro; the mount's own come first.
+        words = ",".join((*fields[5:6], options)).split(",")
+        self.options = ",".join(dict.fromkeys(word for word in words if word))
         self.type = type
         self.source = source
 
@@ -39,7 +43,7 @@ def table(process: str = "self") -> "list[Mount]":
         head, _, tail = line.partition(" - ")
         fields, rest = head.split(" "), tail.split(" ")
         if len(fields) >= 5 and len(rest) >= 2:
-            mounts.append(Mount(fields, rest[0], unescape(rest[1])))
+            mounts.append(Mount(fields, rest[0], unescape(rest[1]), rest[2] if len(rest) > 2 else ""))
     return mounts
 
 

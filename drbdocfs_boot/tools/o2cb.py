@@ -10,6 +10,7 @@ from drbdocfs_boot.tools.run import Result, run
 
 CONFIGFS = "/sys/kernel/config/cluster"
 STACK = "/sys/fs/ocfs2/cluster_stack"
+DEBUGFS = "/sys/kernel/debug"
 CLUSTER_CONF = "/etc/ocfs2/cluster.conf"
 # Debian's and the RPM distributions' place of the same file of shell assignments.
 DEFAULTS = ("/etc/default/o2cb", "/etc/sysconfig/o2cb")
@@ -47,6 +48,27 @@ def regions(cluster: str) -> "list[str]":
 def global_heartbeat(cluster: str) -> bool:
     """True in global heartbeat mode."""
     return system.read(f"{CONFIGFS}/{cluster}/heartbeat/mode") == "global"
+
+
+def region_of(cluster: str, block: str) -> str:
+    """The heartbeat region on a block device ("drbd0"); "" when it has none."""
+    place = f"{CONFIGFS}/{cluster}/heartbeat"
+    return next((name for name in regions(cluster) if system.read(f"{place}/{name}/dev") == block), "")
+
+
+def connected() -> "set[int] | None":
+    """Numbers of the nodes that o2net has a connection with; None where it cannot be read (root, debugfs)."""
+    return _numbers(f"{DEBUGFS}/o2net/connected_nodes")
+
+
+def heartbeats(region: str) -> "set[int] | None":
+    """Numbers of the nodes that write their heartbeat to a region, this one included; None as above."""
+    return _numbers(f"{DEBUGFS}/o2hb/{region}/livenodes")
+
+
+def _numbers(name: str) -> "set[int] | None":
+    text = system.read(name)
+    return None if text is None else {int(word) for word in text.split() if word.isdigit()}
 
 
 def register(cluster: str) -> Result:

@@ -44,7 +44,9 @@ class Result:
 
 
 def find(tool: str) -> str:
-    """Full path of a tool; raises Failure (69) when it is not installed."""
+    """Full path of a tool, which may be a path itself; raises Failure (69) when it is not installed."""
+    if tool[:1] == "/" and os.access(tool, os.X_OK):
+        return tool
     for directory in os.environ.get("PATH", PATH).split(":"):
         name = directory + "/" + tool
         if directory and os.access(name, os.X_OK):

@@ -9,7 +9,10 @@ HELP = {
     "generate": "what the generator would write, without touching the system",
     "import": "from a set-up made by hand to our configuration",
     "proceed": "end the wait for the peer: go on alone",
+    "restart": "stop, then start, all stacks or one",
     "split-brain": "show both sides of a split brain; resolve it with the victim's host named",
+    "start": "bring all stacks up, or one, and show each layer",
     "status": "every layer of every stack, with what it waits for",
+    "stop": "take all stacks down, or one, and wait until it is",
     "timeline": "how long each layer took at a boot, and why",
 }

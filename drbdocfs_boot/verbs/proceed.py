@@ -7,8 +7,9 @@ import os
 import sys
 import time
 
-from drbdocfs_boot import config, report, systemd, watch
+from drbdocfs_boot import choose, report, systemd, watch
 from drbdocfs_boot.events import State
+from drbdocfs_boot.exits import EX_DATAERR, EX_NO, EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, refuse
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.tools import ask, drbd, records, wake
 from drbdocfs_boot.tools.failure import Failure
@@ -26,12 +27,6 @@ from drbdocfs_boot.verdict import (
     peers_present,
 )
 
-EX_NO = 1
-EX_USAGE = 2
-EX_DATAERR = 65
-EX_UNAVAILABLE = 69
-EX_NOPERM = 77
-EX_CONFIG = 78
 LIMIT = 120.0  # seconds that the start is followed; promotion and mount take far less
 IN_DANGER = (SPLIT_BRAIN, NOT_UPTODATE, DISK_GONE)
 
@@ -44,36 +39,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 up; 1 it does not wait, or did not come up; 2 no such stack, or nobody to ask; 65 split brain, or the local
     disk is not UpToDate; 69 systemd or DRBD cannot be asked; 77 not root; 78 a mistake in its configuration."""
-    reading = config.read(os.environ.get("DRBDOCFS_ROOT", ""))
-    stack = next((s for s in reading.stacks if s.name == args.stack), None)
-    if stack is None:
-        mistakes = [p for p in reading.problems if p.stack == args.stack]
-        for problem in mistakes:
-            print(f"drbdocfs: {problem}", file=sys.stderr)
-        if not mistakes:
-            names = ", ".join(s.name for s in reading.stacks) or "none"
-            print(f"drbdocfs: there is no stack '{args.stack}'; configured: {names}", file=sys.stderr)
-        return EX_CONFIG if mistakes else EX_USAGE
+    stack = choose.one(args.stack)
+    if isinstance(stack, int):
+        return stack
     if os.geteuid() != 0:
-        return _refuse(EX_NOPERM, "only root may do this", f"sudo drbdocfs proceed {stack.name}")
+        return refuse(EX_NOPERM, "only root may do this", f"sudo drbdocfs proceed {stack.name}")
     try:
         return _proceed(stack, args.yes)
     except systemd.NoSystemd as error:
-        return _refuse(EX_UNAVAILABLE, error.message, error.advice)
+        return refuse(EX_UNAVAILABLE, error.message, error.advice)
     except Failure as failure:
-        return _refuse(failure.status, failure.message, failure.advice)
+        return refuse(failure.status, failure.message, failure.advice)
     except OSError as error:
-        return _refuse(EX_UNAVAILABLE, str(error), "is /run full, or read-only?")
+        return refuse(EX_UNAVAILABLE, str(error), "is /run full, or read-only?")
 
 
 def _proceed(stack: Stack, sure: bool) -> int:
     units = systemd.states([*report.layer_units(stack).values(), watch.target(stack)])
     waiting = report.waiting_report(records.read(stack.name, "waiting"), time.monotonic(), time.time())
     if all(unit.active == "active" for unit in units.values()):
-        return _refuse(EX_NO, f"{stack.name} is up: it does not wait", f"'drbdocfs status {stack.name}'")
+        return refuse(EX_NO, f"{stack.name} is up: it does not wait", f"'drbdocfs status {stack.name}'")
     state, verdict = watch.drbd_verdict(stack, Policy(proceed=True))
     if verdict.kind in IN_DANGER:
-        return _refuse(EX_DATAERR, f"not alone: {verdict.reason}", verdict.advice.replace("STACK", stack.name))
+        return refuse(EX_DATAERR, f"not alone: {verdict.reason}", verdict.advice.replace("STACK", stack.name))
     if waiting is None:
         return _does_not_wait(stack, units)
     if verdict.kind != ALONE:
@@ -81,46 +69,38 @@ def _proceed(stack: Stack, sure: bool) -> int:
     _show(stack, state, waiting)
     if not sure:
         if not ask.possible():
-            return _refuse(EX_USAGE, "there is nobody to ask here", f"'drbdocfs proceed {stack.name} --yes'")
+            return refuse(EX_USAGE, "there is nobody to ask here", f"'drbdocfs proceed {stack.name} --yes'")
         if not ask.yes(f"Let {stack.name} go on without its peer?"):
-            return _refuse(EX_NO, "nothing was changed", "")
+            return refuse(EX_NO, "nothing was changed")
     return _go(stack)
 
 
-def _refuse(status: int, message: str, advice: str) -> int:
-    print(f"drbdocfs: {message}", file=sys.stderr)
-    if advice:
-        print(f"what to do: {advice}", file=sys.stderr)
-    return status
-
-
 def _does_not_wait(stack: Stack, units: dict[str, systemd.UnitState]) -> int:
-    name = watch.target(stack)
     busy = next((n for n, unit in units.items() if unit.active in ("activating", "deactivating")), None)
     if busy is not None:
         words = report.WORDS[units[busy].active]
-        return _refuse(
+        return refuse(
             EX_NO, f"{stack.name} does not wait for its peer: {busy} is {words}", f"'drbdocfs status {stack.name}'"
         )
     failed = next((n for n, unit in units.items() if unit.active == "failed"), None)
     if failed is not None:
-        return _refuse(
+        return refuse(
             EX_NO,
             f"{stack.name} does not wait for its peer: {failed} failed: {units[failed].status or units[failed].result}",
-            f"'systemctl status {failed}'; then 'systemctl start {name}'",
+            f"'systemctl status {failed}'; then 'drbdocfs start {stack.name}'",
         )
-    return _refuse(EX_NO, f"{stack.name} is stopped: it does not wait", f"'systemctl start {name}' starts it")
+    return refuse(EX_NO, f"{stack.name} is stopped: it does not wait", f"'drbdocfs start {stack.name}' starts it")
 
 
 def _not_now(stack: Stack, state: State, verdict: Verdict) -> int:
     """It waits, but not for a peer that is missing."""
     if verdict.kind in (READY, RESYNCING) or peers_present(state):
-        return _refuse(
+        return refuse(
             EX_NO,
             f"{stack.name} need not go on alone: its peer is connected ({verdict.reason})",
             f"it comes up by itself; 'drbdocfs status --watch {stack.name}' shows it",
         )
-    return _refuse(EX_NO, f"not alone: {verdict.reason}", verdict.advice.replace("STACK", stack.name))
+    return refuse(EX_NO, f"not alone: {verdict.reason}", verdict.advice.replace("STACK", stack.name))
 
 
 def _show(stack: Stack, state: State, waiting: report.WaitingReport) -> None:
@@ -154,10 +134,10 @@ def _go(stack: Stack) -> int:
         # Nobody follows the records: neither the wait of a boot nor the follow service runs.
         result = run_tool(["systemctl", "start", "--no-block", watch.target(stack)])
         if result.code != 0:
-            return _refuse(
+            return refuse(
                 EX_NO, f"'systemctl start {watch.target(stack)}' failed: {result.said}", "see 'systemctl --failed'"
             )
     reason = watch.until_up(stack, LIMIT, lambda line: print(line, flush=True))
     if reason:
-        return _refuse(EX_NO, f"{stack.name} is not up: {reason}", f"'drbdocfs status {stack.name}'")
+        return refuse(EX_NO, f"{stack.name} is not up: {reason}", f"'drbdocfs status {stack.name}'")
     return 0

@@ -10,8 +10,18 @@ import sys
 import time
 from collections.abc import Sequence
 
-from drbdocfs_boot import config, metadata, report, splitbrain, systemd, watch
+from drbdocfs_boot import choose, metadata, report, splitbrain, systemd, watch
 from drbdocfs_boot.events import State
+from drbdocfs_boot.exits import (
+    EX_DATAERR,
+    EX_INTERRUPTED,
+    EX_NO,
+    EX_NOPERM,
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
+    EX_USAGE,
+    refuse,
+)
 from drbdocfs_boot.splitbrain import Refusal, Side, Step
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.tools import ask, drbd, holders, mounts, newest, o2cb, records, ssh, system
@@ -20,14 +30,6 @@ from drbdocfs_boot.tools.run import Result
 from drbdocfs_boot.tools.run import run as run_tool
 from drbdocfs_boot.verdict import READY, RESYNCING, SPLIT_BRAIN, STAND_ALONE, peers_present
 
-EX_NO = 1
-EX_USAGE = 2
-EX_DATAERR = 65
-EX_UNAVAILABLE = 69
-EX_TEMPFAIL = 75
-EX_NOPERM = 77
-EX_CONFIG = 78
-EX_INTERRUPTED = 130
 REPORT_LIMIT = 60.0  # seconds for the other side's report, its look at the newest files included
 STEP_LIMIT = 240.0  # seconds for one command; the attach may have to wait for a disk or an address
 MET_LIMIT = 20.0  # seconds until the kernel shows what a command has done
@@ -49,16 +51,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 no split brain, or it is resolved; 1 a step failed; 2 usage; 65 split brain, or refused for the data's sake;
     69 the other side is not reachable; 75 the two did not connect; 77 not root; 78 a mistake in the configuration."""
-    reading = config.read(os.environ.get("DRBDOCFS_ROOT", ""))
-    stack = next((s for s in reading.stacks if s.name == args.stack), None)
-    if stack is None:
-        mistakes = [p for p in reading.problems if p.stack == args.stack]
-        for problem in mistakes:
-            print(f"drbdocfs: {problem}", file=sys.stderr)
-        if not mistakes:
-            names = ", ".join(s.name for s in reading.stacks) or "none"
-            print(f"drbdocfs: there is no stack '{args.stack}'; configured: {names}", file=sys.stderr)
-        return EX_CONFIG if mistakes else EX_USAGE
+    stack = choose.one(args.stack)
+    if isinstance(stack, int):
+        return stack
     if args.this_side and not args.victim:
         return _refuse(Refusal(EX_USAGE, "--this-side needs --victim HOST"))
     if os.geteuid() != 0:
@@ -79,10 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse(refusal: Refusal) -> int:
-    print(f"drbdocfs: {refusal.message}", file=sys.stderr)
-    if refusal.advice:
-        print(f"what to do: {refusal.advice}", file=sys.stderr)
-    return refusal.status
+    return refuse(refusal.status, refusal.message, refusal.advice)
 
 
 # --- this side ------------------------------------------------------------------------------------------------

@@ -9,14 +9,15 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
-from drbdocfs_boot import config, report, systemd, watch
+from drbdocfs_boot import choose, config, report, systemd, terminal, watch
+from drbdocfs_boot.exits import EX_CONFIG, EX_NO, EX_NOPERM, EX_OK, EX_UNAVAILABLE, refuse
 from drbdocfs_boot.stack import Problem
+from drbdocfs_boot.tools.failure import Failure
+from drbdocfs_boot.tools.run import PATH, find
+from drbdocfs_boot.verdict import NO_MODULE
 
-EX_UNAVAILABLE = 69
-EX_CONFIG = 78
-EX_USAGE = 2
 Look = Callable[[], "list[report.StackReport]"]
 
 
@@ -28,33 +29,71 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 all up; 1 a stack is not up; 2 no such stack; 69 systemd cannot be asked; 78 the configuration has problems."""
+    """0 all up; 1 a stack is not up; 2 no such stack; 69 systemd, DRBD's tools or its module are not there; 77 all that
+    this user may read is well; 78 the configuration has problems.  Of several: 78, then 69, 1, 77."""
+    if os.geteuid() != 0:
+        # An ordinary user's PATH has no place for drbdsetup, which may be asked by everybody.
+        os.environ["PATH"] = os.environ.get("PATH", "") + ":" + PATH
     reading = config.read(os.environ.get("DRBDOCFS_ROOT", ""))
     stacks = [s for s in reading.stacks if args.stack in (None, s.name)]
     problems = tuple(p for p in reading.problems if args.stack in (None, p.stack) or not p.stack)
     if args.stack is not None and not stacks and not problems:
-        names = ", ".join(s.name for s in reading.stacks) or "none"
-        print(f"drbdocfs: there is no stack '{args.stack}'; configured: {names}", file=sys.stderr)
-        return EX_USAGE
+        chosen = choose.one(args.stack)
+        assert isinstance(chosen, int)  # it is not among them
+        return chosen
+    live = args.watch and bool(stacks)  # without a stack there is nothing that could change
+    screen = live and terminal.movable(sys.stdout)
     try:
-        if not stacks:
-            args.watch = False  # there is nothing that could change
-        if args.watch and sys.stdout.isatty():
+        if screen:
             reports = _live(lambda: watch.look(stacks), problems)
-        elif args.watch:
+        elif live:
             reports = _lines(lambda: watch.look(stacks), problems)
         else:
             reports = watch.look(stacks)
     except systemd.NoSystemd as error:
-        print(f"drbdocfs: {error.message}\nwhat to do: {error.advice}", file=sys.stderr)
-        return EX_UNAVAILABLE
+        return refuse(EX_UNAVAILABLE, error.message, error.advice)
     if args.json:
         print(json.dumps(report.as_json(reports, problems), indent=2))
-    elif not args.watch or sys.stdout.isatty():
-        print(report.as_text(reports, problems))
+    elif not live or screen:
+        print(_text(reports, problems, sys.stdout))
+    return _status(reports, problems, args.json)
+
+
+def _text(reports: list[report.StackReport], problems: tuple[Problem, ...], out: TextIO) -> str:
+    return report.as_text(reports, problems, terminal.width(out), lambda text, name: terminal.style(text, name, out))
+
+
+def _status(reports: list[report.StackReport], problems: tuple[Problem, ...], quiet: bool) -> int:
+    """The exit status, and on standard error what is missing or could not be read."""
+    hidden = report.unreadable(reports)
+    if hidden:
+        refuse(0, "not root, so this could not be read: " + "; ".join(hidden), "" if quiet else "sudo drbdocfs status")
+    missing = _missing(reports)
+    if missing is not None:
+        refuse(missing.status, missing.message, missing.advice)
     if problems:
         return EX_CONFIG
-    return 0 if all(r.state == "up" for r in reports) else 1
+    if missing is not None:
+        return EX_UNAVAILABLE
+    if any(one.state != "up" for one in reports):
+        return EX_NO
+    return EX_NOPERM if hidden else EX_OK
+
+
+def _missing(reports: list[report.StackReport]) -> Failure | None:
+    """DRBD's tools or its module, where nothing can be said or done without them."""
+    if not reports:
+        return None
+    try:
+        find("drbdsetup")
+    except Failure as failure:
+        return failure
+    for one in reports:
+        # A stopped stack needs no module; one whose attach has failed tried to load it.
+        attach = next(layer for layer in one.layers if layer.layer == "attach")
+        if one.drbd is not None and one.drbd.verdict == NO_MODULE and attach.state == "failed":
+            return Failure(EX_UNAVAILABLE, one.drbd.reason, one.drbd.advice)
+    return None
 
 
 def _lines(look: Look, problems: tuple[Problem, ...]) -> list[report.StackReport]:
@@ -79,11 +118,12 @@ def _lines(look: Look, problems: tuple[Problem, ...]) -> list[report.StackReport
 def _live(look: Look, problems: tuple[Problem, ...]) -> list[report.StackReport]:
     """Draw it anew every second until q or Ctrl-C; the last state."""
     reports: list[report.StackReport] = []
+    out = sys.stdout  # rich puts something that is no terminal in its place
     with _Keys() as keys, _Screen() as draw:
         try:
             while True:
                 reports = look()
-                draw(report.as_text(reports, problems) + "\n\nq ends this")
+                draw(_text(reports, problems, out) + "\n\nq ends this")
                 if keys.pressed("q", watch.EVERY):
                     return reports
         except KeyboardInterrupt:
@@ -137,7 +177,7 @@ class _Screen:
             return self._plain
         self._live = live.Live(auto_refresh=False, screen=True)
         self._live.__enter__()
-        return lambda words: self._live.update(text.Text(words), refresh=True)
+        return lambda words: self._live.update(text.Text.from_ansi(words), refresh=True)
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
@@ -148,6 +188,9 @@ class _Screen:
 
     @staticmethod
     def _plain(text: str) -> None:
-        # Home, each line cleared to its end, then the rest of the screen: no flicker.
+        # Home, each line cleared to its end, then the rest of the screen: no flicker.  What does not fit would scroll.
+        rows = os.get_terminal_size(sys.stdout.fileno()).lines
+        if rows > 1:
+            text = "\n".join(text.split("\n")[: rows - 1])
         sys.stdout.write("\x1b[H" + text.replace("\n", "\x1b[K\n") + "\x1b[K\x1b[J")
         sys.stdout.flush()

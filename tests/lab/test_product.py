@@ -31,7 +31,7 @@ def pair(image: Image) -> Iterator[Lab]:
 
 
 def start_both(lab: Lab) -> None:
-    lab.both(lambda node: node.run("systemctl start drbdocfs.target", timeout=300))
+    lab.both(lambda node: node.run("drbdocfs start", timeout=300))
 
 
 class TestFromInstallationToPowerCut:
@@ -50,8 +50,19 @@ class TestFromInstallationToPowerCut:
             text = node.run("drbdocfs status")
             assert "web: up" in text, text
             assert "this node Primary, UpToDate" in text, text
-        # Not as root: what can be read is shown.
-        text = pair.nodes[0].run("runuser -u nobody -- drbdocfs status 2>&1", check=False)
+            # O2CB's connection and the other one's heartbeat, by the kernel's own word.
+            other = next(one for one in pair.nodes if one is not node)
+            assert f"nodes    {node.name} (this node), mounted; {other.name} connected, mounted there" in text, text
+            assert re.search(r"space    \d+ MiB of \d+ MiB used \(\d+ %\), \d+ MiB free", text), text
+            assert "options  rw, noatime, _netdev, heartbeat=local" in text, text
+            shown = json.loads(node.run("drbdocfs status --json"))["stacks"][0]
+            assert shown["drbd"]["out_of_sync"] == 0
+            assert [one["connected"] for one in shown["o2cb"]["nodes"]] == [None, True]
+        # Not as root: what can be read is shown, and what not is named.
+        text = pair.nodes[0].run("runuser -u nobody -- drbdocfs status 2>&1; echo ended with $?", check=False)
+        assert "not root, so this could not be read: which nodes O2CB sees (/sys/kernel/debug)" in text, text
+        assert "ended with 77" in text, text
+        assert "connected, mounted there" not in text, text
         assert "web: up" in text, text
         assert "mount    up" in text, text
         assert "Traceback" not in text, text
@@ -73,8 +84,13 @@ class TestFromInstallationToPowerCut:
     def test_stop_unwinds_all_layers_in_reverse(self, pair: Lab) -> None:
         for node in pair.nodes:
             mark = node.run("cat /proc/uptime").split()[0]
-            stack.stop(node)
+            said = node.run("drbdocfs stop web", timeout=180)
+            # At once: it has waited for the layers, which systemctl does not.
             stack.check_down(node)
+            assert re.findall(r"^(\w+) +done", said, re.MULTILINE) == [
+                "holders", "mount", "o2cb", "promote", "wait", "attach", "loop",
+            ], said  # fmt: skip
+            assert node.run("drbdocfs stop web") == "web is stopped already\n"
             lines = [
                 line
                 for line in node.journal(options="_PID=1").splitlines()
@@ -113,6 +129,12 @@ class TestFromInstallationToPowerCut:
 
     def test_start_again(self, pair: Lab) -> None:
         start_both(pair)
+        stack.check_up(pair)
+
+    def test_restart(self, pair: Lab) -> None:
+        node = pair.nodes[0]
+        said = node.run("drbdocfs restart web", timeout=300)
+        assert said.index("web is stopped") < said.index("web is up: /mnt/storage on /dev/drbd0"), said
         stack.check_up(pair)
 
     @pytest.mark.parametrize("number", [1, 2])

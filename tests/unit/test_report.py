@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +27,18 @@ STACK = Stack(
     cluster="web",
     mountpoint="/mnt/storage",
 )
+
+
+SINCE = 1_700_000_000.5  # 2023-11-14 22:13:20 UTC
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 def units(**changes: tuple[str, str, str]) -> dict[str, UnitState]:
@@ -53,14 +69,14 @@ def test_layers_are_those_of_the_design() -> None:
 def test_all_up() -> None:
     one = report.stack_report(STACK, units(), drbd("drbd-9.3/03-promote-both.server1"))
     assert one.state == "up"
-    assert report.as_text([one], ()) == (
-        "web: up  /mnt/storage on /dev/drbd0 (r0)\n"
-        "  loop     up\n"
-        "  attach   up\n"
-        "  wait     up\n"
-        "  promote  up\n"
-        "  o2cb     up\n"
-        "  mount    up\n"
+    assert report.as_text([one], (), now=SINCE + 6300) == (
+        "web: up since 22:13:20 (1 h 45 min)  /mnt/storage on /dev/drbd0 (r0)\n"
+        "  loop     up        22:13:20\n"
+        "  attach   up        22:13:20\n"
+        "  wait     up        22:13:20\n"
+        "  promote  up        22:13:20\n"
+        "  o2cb     up        22:13:20\n"
+        "  mount    up        22:13:20\n"
         "  drbd     this node Primary, UpToDate; server2 Connected, Primary, UpToDate, Established"
     )
 
@@ -77,8 +93,8 @@ def test_a_wait_that_failed_says_why_and_what_to_do() -> None:
     )
     assert one.state == "failed"
     text = report.as_text([one], ())
-    assert "  wait     failed    split brain: both nodes changed r0\n" in text
-    assert "  promote  down\n" in text
+    assert "  wait     failed    2023-11-14 22:13  split brain: both nodes changed r0\n" in text
+    assert "  promote  down      2023-11-14 22:13\n" in text
     assert "what to do: nothing was promoted or discarded" in text
 
 
@@ -179,7 +195,7 @@ def test_late_is_said_instead_of_failed() -> None:
     assert one.state == "failed"  # the stable form keeps systemd's view
     assert report.word(one) == "late"
     text = report.as_text([one], ())
-    assert text.startswith("web: late  /mnt/storage on /dev/drbd0 (r0)\n")
+    assert text.startswith("web: late since 2025-11-22 08:16 (")
     assert (
         "\n  late     waits in the background (drbdocfs-follow.service):"
         " waiting for server2 at 10.0.0.2:7789 (Connecting), 10:00\n"
@@ -276,3 +292,163 @@ def test_records_that_say_nothing() -> None:
 )  # fmt: skip
 def test_what_is_worth_a_new_line(one: str, two: str, same: bool) -> None:
     assert (report.gist(one) == report.gist(two)) is same
+
+
+# --- how it looks ----------------------------------------------------------------------------------------------
+
+TARGET = CONNECTING.replace("Connecting role:Unknown", "Connected role:Secondary").replace(
+    "replication:Off peer-disk:DUnknown", "replication:SyncTarget peer-disk:UpToDate done:37.20 eta:41"
+)
+NODES = report.ClusterReport(
+    True,
+    [
+        report.NodeReport("server1", 1, "10.0.0.1", True, None, True),
+        report.NodeReport("server2", 2, "10.0.0.2", False, True, True),
+    ],
+)
+SPACE = report.MountReport("rw,noatime,_netdev,heartbeat=local", True, 167727104, 15257600, 152469504, 40949, 37224)
+
+
+def full(**changes: object) -> report.StackReport:
+    state = read((TRANSCRIPTS / "drbd-8.4/03-promote-both.server1.events2").read_text())
+    found = report.drbd_report(state, judge(state, "r0"), 0, "server2")
+    one = report.stack_report(STACK, units(wait=("active", "", "r0: connected, UpToDate on both nodes")), found, None,
+                              None, NODES, SPACE)  # fmt: skip
+    return replace(one, **changes)  # type: ignore[arg-type]
+
+
+WIDE = """\
+web: up since 22:13:20 (1 h 45 min)  /mnt/storage on /dev/drbd0 (r0)
+  loop     up        22:13:20
+  attach   up        22:13:20
+  wait     up        22:13:20  r0: connected, UpToDate on both nodes
+  promote  up        22:13:20
+  o2cb     up        22:13:20
+  mount    up        22:13:20
+  drbd     this node Primary, UpToDate; server2 Connected, Primary, UpToDate, Established
+  nodes    server1 (this node), mounted; server2 connected, mounted there
+  space    15 MiB of 160 MiB used (9 %), 145 MiB free
+  options  rw, noatime, _netdev, heartbeat=local"""
+NARROW = WIDE.replace("UpToDate, Established", "UpToDate,\n           Established")
+
+
+@pytest.mark.parametrize(("columns", "text"), [(0, WIDE), (200, WIDE), (80, NARROW)])
+def test_how_it_looks(columns: int, text: str) -> None:
+    assert report.as_text([full()], (), columns, now=SINCE + 6300) == text
+    assert columns == 0 or max(map(len, text.splitlines())) <= columns
+
+
+def test_colours_change_nothing_but_colours() -> None:
+    painted = report.as_text([full()], (), 80, lambda text, name: f"<{name}>{text}</>", SINCE + 6300)
+    assert painted.startswith("web: <bold><up>up</></> since")
+    assert "\n  loop     <up>up</>        22:13:20\n" in painted
+    assert re.sub("<[^>]*>", "", painted) == NARROW
+
+
+def test_a_long_reason_wraps_under_its_column() -> None:
+    failed = units(wait=("failed", "exit-code", "r0 was not ready after 0:02 (boot_timeout): waiting for server2"))
+    lines = report.as_text([report.stack_report(STACK, failed, None)], (), 60, now=SINCE).splitlines()
+    assert lines[:2] == ["web: failed since 22:13:20 (0 s)", "  /mnt/storage on /dev/drbd0 (r0)"]
+    assert lines[4:8] == [
+        "  wait     failed    22:13:20  r0 was not ready after 0:02",
+        "                               (boot_timeout): waiting for",
+        "                               server2",
+        "  promote  up        22:13:20",
+    ]
+
+
+def test_a_resync_has_a_bar_and_a_speed() -> None:
+    state = read(TARGET)
+    found = report.drbd_report(state, judge(state, "r0", peer="server2"), 102400, "server2")
+    assert found.out_of_sync == 100 * 2**20
+    assert found.resync == report.ResyncReport(37.2, 41.0, round(100 * 2**20 / 41), "from")
+    text = report.as_text([report.stack_report(STACK, units(**STARTING), found)], ())
+    assert "\n  resync   [#######.............] 37 %, 2.4 MiB/s, 0:41 left, 100 MiB to go\n" in text
+    assert "server2 Connected, Secondary, UpToDate, SyncTarget" in text
+
+
+@pytest.mark.parametrize(
+    ("suspended", "words"),
+    [
+        ("no", ""),
+        ("user", "what to do: 'drbdadm resume-io r0'"),
+        ("fencing", "what to do: DRBD holds back all I/O until its peer is fenced or back (fencing)"),
+    ],
+)
+def test_frozen_io_is_said(suspended: str, words: str) -> None:
+    state = read((TRANSCRIPTS / "drbd-8.4/03-promote-both.server1.events2").read_text())
+    state.resource["suspended"] = suspended
+    text = report.as_text([full(drbd=report.drbd_report(state, judge(state, "r0"), 0))], ())
+    assert ("I/O frozen" in text) is bool(words)
+    assert words in text
+    assert f"UpToDate, I/O frozen ({suspended}); " in text or not words
+
+
+def test_what_differs_without_a_resync() -> None:
+    state = read(CONNECTING)
+    found = report.drbd_report(state, judge(state, "r0"), 2048)
+    text = report.as_text([report.stack_report(STACK, units(), found)], ())
+    assert "; 2.0 MiB out of sync\n" in text
+    assert "what to do: is the other node up, and the link between them?\n" in text + "\n"
+    assert "drbdocfs proceed" not in text  # it is up: there is nothing to go on with
+
+
+@pytest.mark.parametrize(
+    ("mount", "words"),
+    [
+        (replace(SPACE, answers=False, size=None), "space    the file system does not answer: its I/O stands still\n"),
+        (replace(SPACE, answers=None), "  space    not known: stat(1) cannot be run\n"),
+        (replace(SPACE, files_free=12), "; only 12 files can still be made\n"),
+    ],
+)
+def test_space(mount: report.MountReport, words: str) -> None:
+    text = report.as_text([full(mount=mount)], ())
+    assert words in text
+    assert ("do not reset this node" in text) is (mount.answers is False)
+
+
+@pytest.mark.parametrize(
+    ("connected", "heartbeat", "words", "apart"),
+    [
+        (True, True, "server2 connected, mounted there", False),
+        (False, True, "server2 not connected, mounted there", True),
+        (False, False, "server2 not connected, not mounted there", False),
+        (None, None, "server2 not known whether it is connected", False),
+    ],
+)
+def test_nodes_seen(connected: bool | None, heartbeat: bool | None, words: str, apart: bool) -> None:
+    nodes = [NODES.nodes[0], replace(NODES.nodes[1], connected=connected, heartbeat=heartbeat)]
+    text = report.as_text([full(o2cb=report.ClusterReport(True, nodes))], ())
+    assert f"; {words}\n" in text
+    assert ("O2CB is not connected with server2" in text) is apart
+
+
+def test_json_has_every_key() -> None:
+    stack = json.loads(json.dumps(report.as_json([full()], ())))["stacks"][0]
+    assert set(stack) == {
+        "name", "state", "mountpoint", "device", "resource", "cluster", "layers", "drbd", "waiting", "alone", "o2cb",
+        "mount", "unreadable",
+    }  # fmt: skip
+    assert stack["drbd"]["out_of_sync"] == 0
+    assert stack["drbd"]["resync"] is None
+    assert stack["o2cb"]["nodes"][1] == {
+        "name": "server2", "number": 2, "address": "10.0.0.2", "local": False, "connected": True, "heartbeat": True,
+    }  # fmt: skip
+    assert stack["mount"]["used"] == 15257600
+    page = (Path(__file__).parents[2] / "packaging/man/drbdocfs-status.8").read_text().replace("\\-", "-")
+    keys = {*stack, *stack["drbd"], *stack["o2cb"], *stack["o2cb"]["nodes"][0], *stack["mount"], *stack["layers"][0]}
+    keys |= {*vars(report.ResyncReport(0.0, 0.0, 0.0, "")), *vars(report.WaitingReport("", "", "", 0, 0, "", 0))}
+    assert [key for key in sorted(keys) if not re.search(rf"\b{key}\b", page)] == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (83, "1 min 23 s"), (3600, "1 h"), (7500, "2 h 5 min"),
+     (86400, "1 d"), (273600, "3 d 4 h"), (-5, "0 s")],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    assert report.duration(seconds) == text
+
+
+def test_unreadable_is_said_once() -> None:
+    assert report.unreadable([full(unreadable=["a", "b"]), full(unreadable=["b"])]) == ["a", "b"]

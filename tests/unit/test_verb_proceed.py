@@ -203,7 +203,7 @@ def test_split_brain_is_refused(stack: Box, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("now", "words"),
     [
-        ({}, "web is stopped: it does not wait\nwhat to do: 'systemctl start drbdocfs@web.target' starts it"),
+        ({}, "web is stopped: it does not wait\nwhat to do: 'drbdocfs start web' starts it"),
         ({WAIT: ("activating", "")}, f"web does not wait for its peer: {WAIT} is starting"),
         ({WAIT: ("failed", "no module")}, f"web does not wait for its peer: {WAIT} failed: no module"),
     ],

@@ -1,0 +1,533 @@
+"""Starts and stops stacks through systemd and shows, layer by layer, how far they are.
+
+systemd does the work whether somebody looks or not: the end of the watching, by Ctrl-C or a limit, ends nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+
+from drbdocfs_boot import choose, config, jobs, report, systemd, terminal, values, watch
+from drbdocfs_boot.exits import (
+    EX_CONFIG,
+    EX_DATAERR,
+    EX_INTERRUPTED,
+    EX_NO,
+    EX_NOPERM,
+    EX_OK,
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
+    refuse,
+)
+from drbdocfs_boot.jobs import Step
+from drbdocfs_boot.news import News
+from drbdocfs_boot.stack import Stack
+from drbdocfs_boot.systemd import Manager, UnitState
+from drbdocfs_boot.tools import holders, mounts, records, system
+from drbdocfs_boot.tools.failure import Failure
+from drbdocfs_boot.tools.run import find
+from drbdocfs_boot.tools.run import run as run_tool
+from drbdocfs_boot.verdict import FINAL, RESYNCING, SPLIT_BRAIN, Verdict, clock
+
+EVERY = 1.0  # seconds between two looks where no signal comes; the clock on a terminal moves with it
+UNNEEDED = 3.0  # seconds after the last unmount in which systemd stops a cluster that nobody needs any more
+QUIET = 2.0  # seconds that a layer may take before a pipe hears of its beginning
+EVERYTHING = "drbdocfs.target"
+GENERATED = "/run/systemd/generator"
+HELPERS = "/usr/libexec/drbdocfs-boot"
+HELPER_LIMIT = 150.0  # seconds, the longest stop of the units
+RECORDED = ("promote", "attach", "loop")  # layers that leave a record while they are up
+MARKS = {jobs.DONE: "done", jobs.FAILED: "failed", jobs.RUNNING: "starting", jobs.WAITING: "waiting"}
+
+
+class Follow:
+    """One start or stop of some stacks, from the order to its end.
+
+    ``configured``: all stacks, since some may share a cluster with these.
+    """
+
+    def __init__(self, verb: str, stacks: Sequence[Stack], configured: Iterable[Stack], manager: Manager) -> None:
+        """``verb`` start or stop.  Raises NoSystemd."""
+        self.verb = verb
+        self.stacks = list(stacks)
+        self.configured = list(configured)
+        self.manager = manager
+        self.names = list(
+            dict.fromkeys(
+                [unit for stack in self.stacks for unit in jobs.all_units(stack)]
+                + [report.layer_units(stack)["mount"] for stack in self.configured]
+            )
+        )
+        self.before, self.queue = manager.look(self.names)
+        self.now = self.before
+        self.began = time.time()
+        self.shown = _Shown(verb, len(self.stacks) > 1)
+        self.unneeded: float | None = None
+
+    def settled(self, stack: Stack) -> bool:
+        """True when the stack is already what it is to become, and nothing works on it."""
+        if jobs.pending(stack, self.queue):
+            return False
+        if self.verb == "start":
+            return jobs.is_up(stack, self.before)
+        waits = records.read(stack.name, "waiting") is not None
+        return not waits and jobs.is_down(stack, self.before, self._keeps(stack)) and not _left(stack)
+
+    def given_up(self, stack: Stack) -> bool:
+        """True when systemd has no unit of the stack up, and yet layers are there: a stop of theirs has failed.
+
+        systemd does not stop what has failed, so somebody else has to.
+        """
+        return (
+            self.verb == "stop"
+            and not jobs.pending(stack, self.queue)
+            and jobs.is_down(stack, self.before, self._keeps(stack))
+            and bool(_left(stack))
+        )
+
+    def unwind(self, stack: Stack) -> int:
+        """Take down by the units' helpers what systemd has left, if anything; say how it ended.  The exit status."""
+        for layer, unit in jobs.stop_units(stack).items():
+            if layer == "mount" and mounts.of_device(stack.device):
+                result = mounts.unmount(stack.mountpoint)
+            elif layer == "o2cb" and self.now[unit].active == "failed" and not self._keeps(stack):
+                result = run_tool([f"{HELPERS}/o2cb", "stop", stack.cluster], HELPER_LIMIT)
+            elif layer in RECORDED and records.read(stack.name, layer) is not None:
+                result = run_tool([f"{HELPERS}/{layer}", "stop", stack.name], HELPER_LIMIT)
+            else:
+                continue
+            said = result.said.replace("<3>", "")
+            if result.code != 0:
+                self.shown.steps(stack, [Step(layer, unit, jobs.FAILED, said)])
+                users = holders.brief(holders.of_mount(stack.device, besides=False))
+                return refuse(
+                    EX_NO,
+                    f"{stack.name} is not stopped: {layer} failed: {said}" + (f"; in use by {users}" if users else ""),
+                    f"end what uses it, then 'drbdocfs stop {stack.name}' again",
+                )
+            self.shown.steps(stack, [Step(layer, unit, jobs.DONE, "")])
+        # What is stopped has not failed any more, whatever happened to it before.
+        for unit in jobs.all_units(stack):
+            if self.now[unit].active == "failed":
+                self.manager.forgive(unit)
+        self.shown.end(stack, "stopped", "")
+        return EX_OK
+
+    def run(self, limit: float | None) -> bool:
+        """Until systemd has no job left for the stacks; False when ``limit`` seconds were not enough.
+
+        Raises NoSystemd.
+        """
+        deadline = None if limit is None else time.monotonic() + limit
+        with News() as news:
+            try:
+                while True:
+                    self.now, self.queue = self.manager.look(self.names)
+                    for stack in self.stacks:
+                        self.shown.steps(stack, self._steps(stack))
+                    if not self._goes_on():
+                        return True
+                    left = EVERY if deadline is None else min(EVERY, deadline - time.monotonic())
+                    if left <= 0:
+                        return False
+                    self.shown.draw()
+                    news.wait(left)
+            finally:
+                self.shown.clear()
+
+    def _steps(self, stack: Stack) -> list[Step]:
+        if self.verb == "start":
+            return jobs.starting(stack, self.before, self.now)
+        steps = jobs.stopping(stack, self.before, self.now, jobs.pending(stack, self.queue))
+        return [self._cluster(stack, step) if step.layer == "o2cb" else self._really(stack, step) for step in steps]
+
+    def _really(self, stack: Stack, step: Step) -> Step:
+        """A unit that was stopped well is "failed" all the same where an earlier stop of it had failed."""
+        if step.state != jobs.FAILED or self.now[step.unit].active != "failed" or step.layer in _left(stack):
+            return step
+        return Step(step.layer, step.unit, jobs.DONE, "") if step.layer in ("mount", *RECORDED) else step
+
+    def _cluster(self, stack: Stack, step: Step) -> Step:
+        """A cluster that other stacks use stays; one that nobody uses goes a moment after the last unmount."""
+        if step.state != jobs.FAILED or self.now[step.unit].active != "active":
+            return step
+        users = jobs.shared(stack, self.configured, self.now)
+        if users:
+            return Step(step.layer, step.unit, jobs.DONE, f"stays online: {', '.join(users)} uses it")
+        if self.unneeded is None and not jobs.pending(stack, self.queue):
+            self.unneeded = time.monotonic() + UNNEEDED
+        if self.unneeded is None or time.monotonic() < self.unneeded:
+            return Step(step.layer, step.unit, jobs.WAITING, "")
+        return Step(step.layer, step.unit, jobs.DONE, "stays online")
+
+    def _goes_on(self) -> bool:
+        if any(jobs.pending(stack, self.queue) for stack in self.stacks):
+            return True
+        # Only the cluster of a stop is waited for without a job.
+        return self.verb == "stop" and any(
+            step.state == jobs.WAITING for stack in self.stacks for step in self._steps(stack)
+        )
+
+    def _keeps(self, stack: Stack) -> bool:
+        return bool(jobs.shared(stack, self.configured, self.before))
+
+    # --- the outcome ---
+
+    def outcome(self, stack: Stack) -> int:
+        """Say how it ended; the exit status."""
+        return self._started(stack) if self.verb == "start" else self._stopped(stack)
+
+    def _started(self, stack: Stack) -> int:
+        if jobs.is_up(stack, self.now):
+            self.shown.end(stack, "up", f"{stack.mountpoint} on {stack.device}")
+            return EX_OK
+        waiting = records.read(stack.name, "waiting")
+        if waiting is not None and waiting.get("STATE") == "late":
+            kind, reason = waiting.get("KIND", ""), waiting.get("REASON", "")
+            if kind not in FINAL:
+                self.shown.end(stack, "late", reason)
+                return refuse(
+                    EX_TEMPFAIL,
+                    f"{stack.name} is not up yet, but it waits on in the background (drbdocfs-follow.service) and comes"
+                    " up by itself",
+                    f"'drbdocfs status --watch {stack.name}' shows it;"
+                    f" 'drbdocfs proceed {stack.name}' goes on without the peer",
+                )
+        step = jobs.failed(jobs.starting(stack, self.before, self.now))
+        if step is None:
+            cancelled = next(
+                (layer for layer, unit in report.layer_units(stack).items() if self.now[unit].active != "active"),
+                "the target",
+            )
+            return refuse(
+                EX_NO,
+                f"{stack.name} is not up: the start ended before {cancelled} (was it stopped meanwhile?)",
+                f"'systemctl status {jobs.target(stack)}', then 'drbdocfs start {stack.name}'",
+            )
+        reason, advice = last_words(self.now[step.unit], step.detail, self.began)
+        status = EX_NO
+        if step.layer == "wait" and waiting is not None and waiting.get("KIND") == SPLIT_BRAIN:
+            status = EX_DATAERR
+        return refuse(
+            status,
+            f"{stack.name} is not up: {step.layer} failed: {reason}",
+            advice.replace("STACK", stack.name) or f"'journalctl -b -u {step.unit}' has all that was said",
+        )
+
+    def _stopped(self, stack: Stack) -> int:
+        step = jobs.failed(self._steps(stack))
+        if step is None:
+            # systemd has stopped what was up; a layer whose stop had failed earlier is none of that.
+            return self.unwind(stack)
+        reason, advice = last_words(self.now[step.unit], step.detail, self.began)
+        users = ""
+        if step.layer in ("mount", "promote"):
+            users = holders.brief(holders.of_mount(stack.device, besides=False))
+            advice = advice or f"end what uses {stack.mountpoint}, then 'drbdocfs stop {stack.name}' again"
+        if users and users not in reason:
+            reason += f"; in use by {users}"
+        return refuse(
+            EX_NO,
+            f"{stack.name} is not stopped: {step.layer} failed: {reason}",
+            advice.replace("STACK", stack.name) or f"'journalctl -b -u {step.unit}' has all that was said",
+        )
+
+
+def _left(stack: Stack) -> list[str]:
+    """Layers of the stack that were started and not stopped, whatever systemd has of them."""
+    left = [layer for layer in RECORDED if records.read(stack.name, layer) is not None]
+    return (["mount"] if mounts.of_device(stack.device) else []) + left
+
+
+def last_words(unit: UnitState, status: str, since: float) -> tuple[str, str]:
+    """(Reason, advice) of a unit that failed, as its process put them into the journal after ``since``.
+
+    A mount has no status line of its own, so what mount.ocfs2 said is taken from there.
+    """
+    command = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=40", f"--since=@{since - 1:.0f}"]
+    try:
+        lines = run_tool([*command, f"_SYSTEMD_UNIT={unit.name}"], 10).out.splitlines()
+    except Failure:
+        lines = []
+    advice = ""
+    said = ""
+    for line in lines:
+        before, mark, after = line.partition("what to do: ")
+        if mark:
+            advice = after
+        elif before.strip():
+            said = before.strip()
+    if unit.name.endswith(".mount"):
+        return said or f"{status} (systemd: {unit.result})" if status != unit.result else said or status, advice
+    return status or said or "its process ended without a word", advice
+
+
+class _Shown:
+    """What the reader has seen: a line per layer that came to an end; on a terminal a line that moves besides."""
+
+    def __init__(self, verb: str, several: bool) -> None:
+        self.verb = verb
+        self.several = several
+        self.out = sys.stdout
+        self.live = terminal.movable(self.out)
+        self.progress = terminal.Progress(self.out)
+        self.began = time.monotonic()
+        self.told: dict[tuple[str, str], tuple[str, str]] = {}  # (stack, layer) -> state and gist of the detail
+        self.seen: dict[tuple[str, str], float] = {}  # since when a layer runs
+        self.moving: tuple[Stack, Step] | None = None
+        self.asked = 0.0
+        self.verdict: Verdict | None = None
+        self.speed = ""
+
+    def steps(self, stack: Stack, steps: list[Step]) -> None:
+        """Say what is new."""
+        now = time.monotonic()
+        for step in steps:
+            key = (stack.name, step.layer)
+            if step.state == jobs.WAITING:
+                continue
+            since = self.seen.setdefault(key, now)
+            if step.state in (jobs.DONE, jobs.FAILED):
+                if self.told.get(key, ("", ""))[0] != step.state:
+                    self.told[key] = (step.state, "")
+                    self._line(stack, step, _took(now - since))
+            elif not self.live:
+                gist = report.gist(step.detail)
+                # A layer that is done at once needs no line for its beginning; one that waits says for what.
+                due = now - since >= QUIET or (step.layer == "wait" and bool(step.detail))
+                if due and self.told.get(key) != (step.state, gist):
+                    self.told[key] = (step.state, gist)
+                    self._line(stack, step, "")
+        if self.live and (self.moving is None or self.moving[0].name == stack.name or self._over(self.moving)):
+            step_now = jobs.current(steps)
+            self.moving = None if step_now is None else (stack, step_now)
+
+    def _over(self, moving: tuple[Stack, Step]) -> bool:
+        return self.told.get((moving[0].name, moving[1].layer), ("", ""))[0] in (jobs.DONE, jobs.FAILED)
+
+    def draw(self) -> None:
+        """The moving line anew."""
+        if not self.live or self.moving is None:
+            return
+        stack, step = self.moving
+        since = self.seen.get((stack.name, step.layer))
+        clock_now = "" if since is None else clock(time.monotonic() - since)
+        text = f"{self._head(stack, step)} {clock_now:>5}  "
+        self.progress.show(text + (self._resync(stack) or step.detail) if step.layer == "wait" else text + step.detail)
+
+    def clear(self) -> None:
+        """Take the moving line away."""
+        self.progress.clear()
+
+    def end(self, stack: Stack, word: str, detail: str) -> None:
+        """The last line of a stack."""
+        self.progress.clear()
+        took = _took(time.monotonic() - self.began)
+        text = f"{terminal.style(word, word, self.out)}"
+        tail = "".join([f": {detail}" if detail else "", f" {took}" if took else ""])
+        print(f"{stack.name} is {text}{tail}", file=self.out, flush=True)
+
+    def _head(self, stack: Stack, step: Step) -> str:
+        word = "stopping" if step.state == jobs.RUNNING and self.verb == "stop" else MARKS[step.state]
+        name = f"{stack.name}: " if self.several else ""
+        return f"{name}{step.layer:<8} " + terminal.style(f"{word:<8}", word, self.out)
+
+    def _line(self, stack: Stack, step: Step, took: str) -> None:
+        self.progress.clear()
+        name = f"{stack.name}: " if self.several else ""
+        detail = " ".join(part for part in (step.detail, took) if part)
+        # Colours have no width, so the lines are cut where they would be without.
+        plain = " " * (len(name) + 18)
+        lines = list(terminal.wrap(detail, terminal.width(self.out), plain, plain))
+        lines[0] = self._head(stack, step) + " " + lines[0][len(plain) :]
+        print("\n".join(line.rstrip() for line in lines), file=self.out, flush=True)
+
+    def _resync(self, stack: Stack) -> str:
+        """A bar, percent, speed and time left while DRBD resyncs; "" else.  Asked once a second."""
+        now = time.monotonic()
+        if now - self.asked >= EVERY:
+            self.asked = now
+            try:
+                state, self.verdict = watch.drbd_verdict(stack)
+            except Failure:
+                self.verdict = None
+            else:
+                found = report.resync_report(state, self.verdict, watch.out_of_sync(state))
+                self.speed = "" if found is None or found.speed is None else f"{report.size(found.speed)}/s"
+        verdict = self.verdict
+        if verdict is None or verdict.kind != RESYNCING or verdict.percent is None:
+            return ""
+        left = "" if verdict.left is None else f"{clock(verdict.left)} left"
+        way = " ".join(verdict.reason.split()[:3])
+        parts = [terminal.bar(verdict.percent / 100), f"{verdict.percent:3.0f} %", self.speed, left, way]
+        return " ".join(part for part in parts if part)
+
+
+def _took(seconds: float) -> str:
+    return f"({report.duration(seconds)})" if seconds >= 1.0 else ""
+
+
+def perform(
+    verb: str, stacks: Sequence[Stack], configured: Sequence[Stack], everything: bool, wait: bool, limit: float | None
+) -> int:
+    """start, stop or restart the stacks; ``everything``: it was not one that was named.  The worst exit status.
+
+    Raises NoSystemd.
+    """
+    again = (
+        f"'drbdocfs status --watch{'' if everything else ' ' + stacks[0].name}' shows it"
+        if stacks
+        else "'drbdocfs status' shows it"
+    )
+    began = time.monotonic()
+    with Manager() as manager:
+        if verb == "restart" and not wait:
+            return _order(manager, "restart", stacks, everything)
+        for step in ("stop", "start") if verb == "restart" else (verb,):
+            follow = Follow(step, stacks, configured, manager)
+            todo = [stack for stack in stacks if not follow.settled(stack)]
+            if verb != "restart":
+                for stack in stacks:
+                    if stack not in todo:
+                        print(f"{stack.name} is {'up' if step == 'start' else 'stopped'} already", flush=True)
+            given_up = [stack for stack in todo if follow.given_up(stack)]
+            statuses = [follow.unwind(stack) for stack in given_up]
+            if any(statuses):
+                return worst(statuses)
+            todo = [stack for stack in todo if stack not in given_up]
+            if not todo:
+                continue
+            follow = Follow(step, todo, configured, manager)
+            status = _order(manager, step, todo, everything)
+            if status != EX_OK:
+                return status
+            if not wait:
+                continue
+            left = None if limit is None else max(0.0, limit - (time.monotonic() - began))
+            try:
+                if not follow.run(left):
+                    return refuse(
+                        EX_TEMPFAIL,
+                        f"the {step} was not done after {report.duration(limit or 0.0)}; it goes on",
+                        again,
+                    )
+            except KeyboardInterrupt:
+                print(f"the watching ends here, the {step} goes on; {again}", file=sys.stderr)
+                if verb == "restart" and step == "stop":
+                    name = "" if everything else f" {stacks[0].name}"
+                    print(f"what to do: 'drbdocfs start{name}', once it is stopped", file=sys.stderr)
+                return EX_INTERRUPTED
+            statuses = [follow.outcome(stack) for stack in todo]
+            if any(statuses):
+                return worst(statuses)
+    return EX_OK
+
+
+def worst(statuses: Iterable[int]) -> int:
+    """Of several exit statuses the one to end with: danger, then a failure, then what goes on by itself."""
+    order = (EX_DATAERR, EX_NO, EX_TEMPFAIL)
+    found = set(statuses) - {EX_OK}
+    return next((status for status in order if status in found), max(found, default=EX_OK))
+
+
+def _order(manager: Manager, verb: str, stacks: Sequence[Stack], everything: bool) -> int:
+    """Queue the jobs.  The stacks by name as well: a target that is active already does not carry a start along
+    reliably, and one that is inactive not a stop."""
+    units = [*([EVERYTHING] if everything else []), *(jobs.target(stack) for stack in stacks)]
+    if verb == "restart":
+        units = units[:1] if everything else units
+    for unit in units:
+        try:
+            manager.order(verb, unit)
+        except systemd.Refused as refused:
+            return refuse(EX_NO, f"systemd does not {verb} {unit}: {refused}", f"'systemctl status {unit}'")
+    return EX_OK
+
+
+# --- what the three verbs share ---------------------------------------------------------------------------------
+
+
+def arguments(parser: argparse.ArgumentParser, words: str) -> None:
+    """The arguments of start, stop and restart."""
+    parser.add_argument("stack", metavar="STACK", nargs="?", help="this stack only; without it all of them")
+    parser.add_argument("--no-wait", action="store_true", help=f"return as soon as systemd has taken the {words}")
+    parser.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=_limit,
+        help=f"watch for so long at the most (30s, 5min, a number of seconds); the {words} goes on",
+    )
+
+
+def _limit(text: str) -> float:
+    try:
+        return values.time_span(text) / 1_000_000
+    except values.Refused as refused:
+        raise argparse.ArgumentTypeError(f"'{text}' {refused}") from None
+
+
+def run(verb: str, args: argparse.Namespace) -> int:
+    """Do it; the exit status, see drbdocfs-start(8)."""
+    problems = 0
+    if args.stack is not None:
+        chosen = choose.one(args.stack)
+        if isinstance(chosen, int):
+            return chosen
+    reading = config.read(os.environ.get("DRBDOCFS_ROOT", ""))
+    stacks = [stack for stack in reading.stacks if args.stack in (None, stack.name)]
+    if args.stack is None:
+        problems = len(reading.problems)
+        for problem in reading.problems:
+            print(f"drbdocfs: {problem}", file=sys.stderr)
+        if not stacks and problems:
+            return EX_CONFIG
+        if not stacks:
+            return refuse(
+                EX_CONFIG,
+                "no stack is configured (/etc/drbdocfs/drbdocfs.conf)",
+                "see drbdocfs.conf(5); 'drbdocfs import' makes one of an old set-up, 'drbdocfs create' a new one",
+            )
+    name = "" if args.stack is None else f" {args.stack}"
+    if os.geteuid() != 0:
+        return refuse(EX_NOPERM, "only root may do this", f"sudo drbdocfs {verb}{name}")
+    try:
+        if verb != "stop":
+            find("drbdadm")
+            for stack in stacks:
+                status = _fresh(stack, f"drbdocfs {verb}{name}")
+                if status != EX_OK:
+                    return status
+        status = perform(verb, stacks, reading.stacks, args.stack is None, not args.no_wait, args.timeout)
+    except systemd.NoSystemd as error:
+        return refuse(EX_UNAVAILABLE, error.message, error.advice)
+    except Failure as failure:
+        return refuse(failure.status, failure.message, failure.advice)
+    return EX_CONFIG if status == EX_OK and problems else status
+
+
+def _fresh(stack: Stack, command: str) -> int:
+    """Whether systemd's units are those of the configuration as it stands; 0, or the exit status after it was said.
+
+    The command does not reload by itself: a reload takes in everybody's changes below /etc/systemd, not only ours.
+    """
+    if "drbdocfs=off" in (system.read("/proc/cmdline") or "").split():
+        return refuse(
+            EX_CONFIG,
+            f"{stack.name} has no units: this boot was made with drbdocfs=off on the kernel's command line",
+            "boot without it",
+        )
+    unit = jobs.target(stack)
+    with Manager() as manager:
+        if system.exists(f"{GENERATED}/{unit}.d") and not manager.outdated(unit):
+            return EX_OK
+        known = system.exists(f"{GENERATED}/{unit}.d")
+    why = f"{stack.file} was changed since then" if known else "the stack was not there then"
+    return refuse(
+        EX_CONFIG,
+        f"systemd has not read the configuration of {stack.name} yet: {why}",
+        f"'systemctl daemon-reload', then '{command}'",
+    )

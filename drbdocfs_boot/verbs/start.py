@@ -1,0 +1,17 @@
+"""Start all stacks or one, and show how each layer comes up."""
+
+from __future__ import annotations
+
+import argparse
+
+from drbdocfs_boot import follow_jobs
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    follow_jobs.arguments(parser, "start")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 done, or nothing to do; 1 a layer failed; 2 no such stack; 65 split brain; 69 no systemd, no drbd-utils; 75 not
+    done in time, it goes on; 77 not root; 78 the configuration; 130 Ctrl-C: it goes on."""
+    return follow_jobs.run("start", args)

@@ -1,0 +1,149 @@
+"""What ``status`` gathers: O2CB's nodes, the mount, what is out of sync, what an ordinary user may not read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from drbdocfs_boot import systemd
+from drbdocfs_boot.cli import main
+from drbdocfs_boot.systemd import UnitState
+from drbdocfs_boot.tools import records
+
+from .conftest import Box
+
+CONFIG = "[web]\nresource = r0\ndevice = /dev/drbd0\ncluster = web\nmountpoint = /mnt/storage\n"
+EVENTS = Path(__file__).parent.parent / "transcripts/drbd-8.4/03-promote-both.server1.events2"
+REGION = "87FD547F1E714E90AC76BB34D7E76D9B"
+
+
+@pytest.fixture
+def up(box: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
+    """A stack that is up, its peer as well; asked by root."""
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    states(monkeypatch, "active")
+    box.write("/etc/drbdocfs/drbdocfs.conf", CONFIG)
+    box.write("/sys/module/drbd/version", "8.4.11\n")
+    box.write("/proc/drbd", " 0: cs:Connected ro:Primary/Primary\n    ns:8 nr:8 oos:4\n")
+    box.write("/events", EVENTS.read_text())
+    box.tool("drbdsetup", "cat $ROOT/events")
+    box.tool("stat", "echo 1024 163796 148896 148000 40949 37224")
+    box.write("/proc/self/mountinfo", "1 2 147:0 / /mnt/storage rw,noatime shared:1 - ocfs2 /dev/drbd0 rw,_netdev\n")
+    place = "/sys/kernel/config/cluster/web"
+    for number in (1, 2):
+        node = f"{place}/node/server{number}"
+        box.write(f"{node}/num", f"{number}\n")
+        box.write(f"{node}/ipv4_address", f"10.0.0.{number}\n")
+        box.write(f"{node}/local", f"{int(number == 1)}\n")
+    box.write(f"{place}/heartbeat/{REGION}/blocks", "1\n")
+    box.write(f"{place}/heartbeat/{REGION}/dev", "drbd0\n")
+    box.write("/sys/kernel/debug/o2net/connected_nodes", "2 \n")
+    box.write(f"/sys/kernel/debug/o2hb/{REGION}/livenodes", "1 2 \n")
+    records.write("web", "attach", RESOURCE="r0", PEER="server2", PEER_ADDRESS="10.0.0.2:7789")
+    return box
+
+
+def states(monkeypatch: pytest.MonkeyPatch, active: str) -> None:
+    monkeypatch.setattr(
+        systemd, "states", lambda names: {name: UnitState(name, "loaded", active, "", "", "", 1) for name in names}
+    )
+
+
+def shown(capsys: pytest.CaptureFixture[str], status: int = 0) -> dict[str, object]:
+    assert main(["status", "--json"]) == status
+    found = json.loads(capsys.readouterr().out)["stacks"][0]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_all_that_is_seen(up: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    stack = shown(capsys)
+    assert stack["o2cb"] == {
+        "online": True,
+        "nodes": [
+            {"name": "server1", "number": 1, "address": "10.0.0.1", "local": True, "connected": None,
+             "heartbeat": True},
+            {"name": "server2", "number": 2, "address": "10.0.0.2", "local": False, "connected": True,
+             "heartbeat": True},
+        ],
+    }  # fmt: skip
+    mount = stack["mount"]
+    assert isinstance(mount, dict)
+    assert (mount["options"], mount["answers"], mount["size"]) == ("rw,noatime,_netdev", True, 163796 * 1024)
+    drbd = stack["drbd"]
+    assert isinstance(drbd, dict)
+    assert (drbd["out_of_sync"], drbd["peers"][0]["name"]) == (4096, "server2")
+    assert stack["unreadable"] == []
+
+
+def test_a_peer_that_is_gone(up: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    up.write("/sys/kernel/debug/o2net/connected_nodes", "\n")
+    up.write(f"/sys/kernel/debug/o2hb/{REGION}/livenodes", "1 \n")
+    assert main(["status"]) == 0
+    assert "nodes    server1 (this node), mounted; server2 not connected, not mounted there\n" in (
+        capsys.readouterr().out
+    )
+
+
+def test_without_debugfs_the_kernel_log_tells(up: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("o2net/connected_nodes", f"o2hb/{REGION}/livenodes"):
+        (up.root / "sys/kernel/debug" / name).unlink()
+    up.write("/dev/kmsg", "6,1,1,-;o2net: Connected to node server2 (num 2) at 10.0.0.2:7777\n")
+    assert main(["status"]) == 0
+    assert "nodes    server1 (this node); server2 connected\n" in capsys.readouterr().out
+
+
+def test_an_ordinary_user_is_told_what_he_may_not_see(
+    up: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("drbdocfs_boot.verbs.status.PATH", "/no/such/place")  # else drbdsetup is found there
+    (up.root / "sys/kernel/debug/o2net/connected_nodes").unlink()
+    assert main(["status"]) == 77
+    captured = capsys.readouterr()
+    assert "web: up" in captured.out
+    assert captured.err == (
+        "drbdocfs: not root, so this could not be read: which nodes O2CB sees (/sys/kernel/debug)\n"
+        "what to do: sudo drbdocfs status\n"
+    )
+    # What is worse comes first: 78, 69, 1, 77.
+    states(monkeypatch, "inactive")
+    assert main(["status"]) == 1
+    (up.bin / "drbdsetup").unlink()
+    assert main(["status"]) == 69
+    assert "drbdocfs: drbdsetup is not installed\n" in capsys.readouterr().err
+    up.write("/etc/drbdocfs/drbdocfs.conf", CONFIG + "[bad]\n")
+    assert main(["status"]) == 78
+
+
+def test_no_module_is_a_sentence(
+    up: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (up.root / "sys/module/drbd/version").unlink()
+    (up.root / "sys/module/drbd").rmdir()
+    (up.root / "proc/drbd").unlink()
+    states(monkeypatch, "inactive")
+    assert main(["status"]) == 1  # stopped: nobody needs it now
+    states(monkeypatch, "failed")
+    assert main(["status"]) == 69
+    assert "drbdocfs: the kernel module drbd is not loaded and could not be\n" in capsys.readouterr().err
+
+
+def test_a_file_system_that_does_not_answer(
+    up: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    up.tool("stat", "exit 1")
+    assert main(["status"]) == 0
+    assert "space    the file system does not answer: its I/O stands still\n" in capsys.readouterr().out
+    (up.bin / "stat").unlink()
+    assert main(["status"]) == 0
+    assert "space    not known: stat(1) cannot be run\n" in capsys.readouterr().out
+
+
+def test_nothing_is_mounted_and_no_cluster_online(up: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    up.write("/proc/self/mountinfo", "1 2 147:0 / /elsewhere rw - ocfs2 /dev/drbd0 rw\n")
+    (up.root / "sys/kernel/config/cluster").rename(up.root / "gone")
+    stack = shown(capsys)
+    assert (stack["mount"], stack["o2cb"]) == (None, {"online": False, "nodes": []})
