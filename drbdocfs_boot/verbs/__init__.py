@@ -5,6 +5,7 @@ is not used.
 """
 
 HELP = {
+    "create": "day one on both hosts, from one description; refuses where data stands",
     "generate": "what the generator would write, without touching the system",
     "proceed": "end the wait for the peer: go on alone",
     "split-brain": "show both sides of a split brain; resolve it with the victim's host named",
