@@ -388,7 +388,11 @@ def prepare_steps(d: Description, host: str, driver: int, cluster_conf: str | No
 
 
 def first_steps(d: Description) -> list[Step]:
-    """What only the first host does."""
+    """What only the first host does.
+
+    ``-F -x`` of mkfs.ocfs2: the cluster is not online yet, so it cannot be asked whether others have mounted what is
+    there, and nobody is there for "Proceed (y/N)".  What stands on the device is looked at before.
+    """
     return [
         Step(
             "first-sync", d.first, f"the disk of {d.first} is the good one", "it is UpToDate, and we made it so",
@@ -397,8 +401,8 @@ def first_steps(d: Description) -> list[Step]:
         Step(
             "file-system", d.first, f"OCFS2 on {d.device}", "mkfs.ocfs2 has ended well",
             commands=((
-                "mkfs.ocfs2", "-L", d.stack, "-U", d.uuid or "UUID", "-N", str(d.slots), "--cluster-stack=o2cb",
-                f"--cluster-name={d.cluster}", d.device,
+                "mkfs.ocfs2", "-F", "-x", "-L", d.stack, "-U", d.uuid or "UUID", "-N", str(d.slots),
+                "--cluster-stack=o2cb", f"--cluster-name={d.cluster}", d.device,
             ),),
         ),
         Step("in-step", d.first, "both disks UpToDate", "DRBD says so"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import stat
 import time
@@ -457,7 +458,16 @@ class Worker:
     def tool(self, argv: Iterable[str], limit: float = 60.0, what: str = "", status: int = EX_UNAVAILABLE) -> Result:
         """Run it; raises Failure with what it said.  The secret, which drbdadm repeats in its errors, never shows."""
         command = list(argv)
-        result = run(command, limit)
+        # Ctrl-C waits for its end: what it leaves behind must not go on beside the next run.
+        # A job of systemd's is none of that.
+        waits = command[0] != "systemctl" and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        if waits:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            result = run(command, limit)
+        finally:
+            if waits:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         if result.code != 0:
             said = self.masked(result.said) or f"exit {result.code}"
             raise Failure(status, f"'{' '.join(command)}' failed{what}: {said}", "mend that; the same command goes on")
@@ -689,14 +699,13 @@ class Worker:
             raise Failure(
                 EX_DATAERR, f"on {self.d.device} there is {', '.join(map(str, found))}", "nothing was changed on it"
             )
-        if mounts.of_device(self.d.device):
-            raise Failure(EX_DATAERR, f"{self.d.device} is mounted on {mounts.of_device(self.d.device)[0].target}")
+        used = signatures.users(self.d.device)
+        if used:
+            raise Failure(EX_DATAERR, f"{self.d.device} {', '.join(used)}", "nothing was changed on it")
+        # One of ours that was never mounted, half-made, is made once more.
         self.begin(step.name)
         self._progress(f"{self.host}: mkfs.ocfs2")
-        # Ours, never mounted, and half-made: it is made once more.
-        again = ["-F", "-x"] if found else []
-        command = list(step.commands[0])
-        self.tool([command[0], *again, *command[1:]], MKFS_LIMIT, status=EX_NO)
+        self.tool(step.commands[0], MKFS_LIMIT, status=EX_NO)
         self.end(step)
 
     def follow(self, step: Step) -> None:
