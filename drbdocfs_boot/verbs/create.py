@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         return EX_USAGE
     except Failure as failure:
         return refuse(failure.status, failure.message, failure.advice)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return refuse(EX_NO, str(error))
     except KeyboardInterrupt:
@@ -307,7 +309,8 @@ class _Other:
                 continue
             self.ways = [way]
             return result
-        raise failures[0]
+        said = "; ".join(dict.fromkeys(failure.message for failure in failures))
+        raise Failure(EX_UNAVAILABLE, said, failures[0].advice)
 
     def _at(
         self, way: str, request: dict[str, Any], say: Callable[[str], None], progress: Callable[[str], None]
@@ -374,8 +377,12 @@ class _Creation:
         reports = [self.on(self.host, "preflight")]
         if self.other is not None:
             asked = time.time()
-            reports.append(self.on(self.peer.name, "preflight"))
-            self._compare(reports, asked)
+            try:
+                reports.append(self.on(self.peer.name, "preflight"))
+                self._compare(reports, asked)
+            except Failure as failure:
+                # What is wrong here is said all the same.
+                reports[0]["problems"].append([failure.status, failure.message, failure.advice])
         status = self._problems(reports)
         if status:
             return status

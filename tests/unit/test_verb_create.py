@@ -567,7 +567,23 @@ def test_an_address_of_somebody_else(world: World, capsys: pytest.CaptureFixture
 
 def test_the_other_host_is_not_reached(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.reachable = False
-    refused(world, capsys, 69, "is not reachable by ssh")
+    world.write("server1", "/mnt/storage/precious", "")
+    refused(
+        world, capsys, 65, "root@server2 is not reachable by ssh", "root@10.0.0.2 is not reachable by ssh",
+        "the mount would hide precious",
+    )  # fmt: skip
+
+
+def test_the_other_host_is_not_reached_by_any_way_but_the_address(world: World) -> None:
+    real = world.stream
+
+    def stream(where: str, *given: Any) -> Result:
+        if where == "root@server2":
+            raise Failure(69, "no such name")
+        return real(where, *given)
+
+    world.monkeypatch.setattr(ssh, "stream", stream)
+    assert run(world) == 0
 
 
 def test_clocks_apart(world: World, capsys: pytest.CaptureFixture[str]) -> None:
