@@ -391,7 +391,8 @@ def first_steps(d: Description) -> list[Step]:
     """What only the first host does.
 
     ``-F -x`` of mkfs.ocfs2: the cluster is not online yet, so it cannot be asked whether others have mounted what is
-    there, and nobody is there for "Proceed (y/N)".  What stands on the device is looked at before.
+    there, and nobody is there for "Proceed (y/N)".  What stands on the device is looked at before.  ``--nodiscard``: a
+    discard would give the blocks of the backing file back.
     """
     return [
         Step(
@@ -402,7 +403,8 @@ def first_steps(d: Description) -> list[Step]:
             "file-system", d.first, f"OCFS2 on {d.device}", "mkfs.ocfs2 has ended well",
             commands=((
                 "mkfs.ocfs2", "-F", "-x", "-L", d.stack, "-U", d.uuid or "UUID", "-N", str(d.slots),
-                "--cluster-stack=o2cb", f"--cluster-name={d.cluster}", d.device,
+                "--cluster-stack=o2cb", f"--cluster-name={d.cluster}",
+                *(["--nodiscard"] if d.backing_file else []), d.device,
             ),),
         ),
         Step("in-step", d.first, "both disks UpToDate", "DRBD says so"),

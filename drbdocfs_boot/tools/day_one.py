@@ -433,8 +433,10 @@ def _statements(section: drbdconf.Statement) -> Iterable[drbdconf.Statement]:
 class Worker:
     """The steps of one host.  Each can be run again."""
 
-    def __init__(self, record: Record, host: str, say: Say, progress: Say) -> None:
+    def __init__(self, record: Record, host: str, say: Say, progress: Say, patient: bool = False) -> None:
+        """``patient``: the other side is somebody's own work, who may take his time."""
         self.record = record
+        self.patient = patient
         self.d = record.description
         self.host = host
         self.driver = facts.collect().driver
@@ -542,14 +544,13 @@ class Worker:
         if found.st_size >= self.d.size and found.st_blocks * 512 >= self.d.size:
             self.end(step, True)
             return
-        if "metadata" in self.record.begun:
-            raise Failure(
-                EX_DATAERR, f"{name} has {human(found.st_blocks * 512)} only, and had more with DRBD's metadata",
-                "it was made sparse or shorter by somebody else; nothing was changed",
-            )  # fmt: skip
+        used = "metadata" in self.record.begun
+        if used and found.st_size < self.d.size:
+            raise Failure(EX_DATAERR, f"{name} has become shorter: {human(found.st_size)}", "nothing was changed in it")
+        # Blocks that are missing are allocated; what is in the others stays.
         result = run([*step.commands[0][:-1], place], ALLOCATE_LIMIT)
         if result.code != 0:
-            if "not supported" not in result.said:
+            if used or "not supported" not in result.said:
                 raise Failure(EX_UNAVAILABLE, f"fallocate of {name} failed: {result.said}", "the same command goes on")
             self._fill(place)
         fd = os.open(place, os.O_RDWR | os.O_CLOEXEC)
@@ -678,7 +679,7 @@ class Worker:
                 raise Failure(verdict.status, verdict.reason, verdict.advice)
             if peers_present(state) and _disks(state)[1] not in ("", "DUnknown"):
                 return state
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline and not self.patient:
                 raise Failure(
                     EX_TEMPFAIL, f"the two have not connected in {CONNECT_LIMIT:.0f} s: {verdict.reason}",
                     "is the link up, and the other side's part done? The same command goes on from here",

@@ -257,7 +257,7 @@ def phase(request: dict[str, Any], say: Callable[[str], None], progress: Callabl
         record.save()
     elif record.description != description:
         raise Failure(EX_CONFIG, f"{description.record} is of another description", "see drbdocfs-create(8), FILES")
-    worker = Worker(record, facts.collect().host, say, progress)
+    worker = Worker(record, facts.collect().host, say, progress, bool(request.get("patient")))
     work = {
         "prepare": worker.prepare,
         "first": lambda: worker.first(str(request.get("peer_generation", ""))),
@@ -512,7 +512,7 @@ class _Creation:
         self.say(f"now on {self.peer.name}: drbdocfs create {self.d.stack} --this-side --description FILE")
         if not self.args.save_description and not self.args.description:
             self.say("  FILE is what --save-description FILE writes here (run this again with it)")
-        self.on(self.host, "first" if self.host == self.d.first else "second")
+        self.on(self.host, "first" if self.host == self.d.first else "second", patient="yes")
         self.on(self.host, "finish")
         self.say(f"{self.d.stack}: {self.host} is done")
         return EX_OK

@@ -297,7 +297,8 @@ def test_from_nothing_to_mounted(world: World, capsys: pytest.CaptureFixture[str
     assert world.calls == [
         *(f"{host}: {line}" for host in ("server1", "server2") for line in PREPARE),
         "server1: drbdadm primary --force r0",
-        f"server1: mkfs.ocfs2 -F -x -L web -U {uuid} -N 2 --cluster-stack=o2cb --cluster-name=web /dev/drbd0",
+        f"server1: mkfs.ocfs2 -F -x -L web -U {uuid} -N 2 --cluster-stack=o2cb --cluster-name=web --nodiscard"
+        " /dev/drbd0",
         *(f"{host}: {line}" for host in ("server1", "server2") for line in FINISH),
     ]
     for host, kernel in world.kernels.items():
@@ -644,7 +645,7 @@ def test_the_dry_run_changes_nothing_and_needs_nobody(world: World, capsys: pyte
     assert commands == [
         *prepare, *prepare,
         "drbdadm primary --force r0",
-        "mkfs.ocfs2 -F -x -L web -U UUID -N 2 --cluster-stack=o2cb --cluster-name=web /dev/drbd0",
+        "mkfs.ocfs2 -F -x -L web -U UUID -N 2 --cluster-stack=o2cb --cluster-name=web --nodiscard /dev/drbd0",
         *["mkdir -p /mnt/storage", *FINISH[:2]] * 2,
     ]  # fmt: skip
     assert out.count("write /etc/drbd.d/r0.res (mode 600):") == 2
@@ -715,16 +716,10 @@ def test_ctrl_c_says_how_to_go_on(world: World, capsys: pytest.CaptureFixture[st
 
 
 def test_each_side_by_itself(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """server2 first, as far as it gets; then server1, which finds it connected; then server2 to the end."""
+    """server1 until it waits; server2, which waits for the sync; server1 again, to its end; then server2 to its end."""
     world.reachable = False
     file = tmp_path / "description"
     world.monkeypatch.setattr(day_one, "CONNECT_LIMIT", 0.0)
-    assert run(world, *COMMAND, "--this-side", "--save-description", str(file)) == 75
-    out = capsys.readouterr().out
-    assert "now on server2: drbdocfs create web --this-side --description FILE" in out
-    assert file.stat().st_mode & 0o777 == 0o600
-    world.go_to("server2")
-    # The sync has no end before the first host has begun it.
     waited = iter(range(3))
 
     def sleep(seconds: float) -> None:
@@ -732,6 +727,13 @@ def test_each_side_by_itself(world: World, tmp_path: Path, capsys: pytest.Captur
             raise KeyboardInterrupt
 
     world.monkeypatch.setattr(time, "sleep", sleep)
+    assert run(world, *COMMAND, "--this-side", "--save-description", str(file)) == 130
+    out = capsys.readouterr().out
+    assert "now on server2: drbdocfs create web --this-side --description FILE" in out
+    assert file.stat().st_mode & 0o777 == 0o600
+    world.go_to("server2")
+    # The sync has no end before the first host has begun it.
+    waited = iter(range(3))
     assert run(world, "create", "web", "--this-side", "--description", str(file), "--yes") == 130
     world.go_to("server1")
     world.monkeypatch.setattr(time, "sleep", lambda seconds: None)
