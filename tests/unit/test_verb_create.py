@@ -278,6 +278,7 @@ def run(world: World, *argv: str) -> int:
     return main([*argv] or COMMAND)
 
 
+MKFS = "mkfs.ocfs2 -F -x -L web -U {} -N 2 --cluster-stack=o2cb --cluster-name=web --nodiscard /dev/drbd0"
 PREPARE = [
     f"fallocate --length 1048576 {FILE}",
     f"losetup /dev/loop7 {FILE}",
@@ -297,8 +298,7 @@ def test_from_nothing_to_mounted(world: World, capsys: pytest.CaptureFixture[str
     assert world.calls == [
         *(f"{host}: {line}" for host in ("server1", "server2") for line in PREPARE),
         "server1: drbdadm primary --force r0",
-        f"server1: mkfs.ocfs2 -F -x -L web -U {uuid} -N 2 --cluster-stack=o2cb --cluster-name=web --nodiscard"
-        " /dev/drbd0",
+        f"server1: {MKFS.format(uuid)}",
         *(f"{host}: {line}" for host in ("server1", "server2") for line in FINISH),
     ]
     for host, kernel in world.kernels.items():
@@ -645,7 +645,7 @@ def test_the_dry_run_changes_nothing_and_needs_nobody(world: World, capsys: pyte
     assert commands == [
         *prepare, *prepare,
         "drbdadm primary --force r0",
-        "mkfs.ocfs2 -F -x -L web -U UUID -N 2 --cluster-stack=o2cb --cluster-name=web --nodiscard /dev/drbd0",
+        MKFS.format("UUID"),
         *["mkdir -p /mnt/storage", *FINISH[:2]] * 2,
     ]  # fmt: skip
     assert out.count("write /etc/drbd.d/r0.res (mode 600):") == 2
