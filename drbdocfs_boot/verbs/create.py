@@ -111,7 +111,7 @@ def _run(args: argparse.Namespace) -> int:
         _show_plan(description)
         return EX_OK
     if not root:
-        return refuse(EX_NOPERM, "only root may do this", f"sudo drbdocfs create {args.stack} …")
+        return refuse(EX_NOPERM, "only root may do this", f"sudo drbdocfs create {args.stack} ...")
     with _only_one(args.stack):
         return _Creation(args, description, host).run()
 
@@ -188,10 +188,10 @@ def _describe(args: argparse.Namespace, host: str, record: Record | None) -> Des
 def _complete(said: dict[str, Any], host: str) -> None:
     """Ask for what is needed and was not said; raises Failure (2) with all of it where there is nobody to ask."""
     needed = {
-        "peer": ("--peer NAME=ADDRESS", "The other host, as NAME=ADDRESS (NAME is what 'uname -n' says there)"),
-        "address": ("--address ADDRESS", f"The address of this host, {host}, on the link between the two"),
+        "peer": ("--peer NAME=ADDRESS", "The other host, NAME=ADDRESS (NAME: 'uname -n' there)"),
+        "address": ("--address ADDRESS", f"The address of {host}, this host, on the link"),
         "mountpoint": ("--mountpoint DIR", "Where to mount the file system"),
-        "size": ("--size SIZE or --disk DISK", "Size of a backing file (such as 20G), or an empty disk (/dev/…)"),
+        "size": ("--size SIZE or --disk DISK", "Size of a backing file (20G), or an empty disk (/dev/...)"),
         "first": ("--first HOST", "The host whose disk is the source of the first sync"),
     }
     if "disk" in said:
@@ -365,6 +365,8 @@ class _Creation:
 
     def on(self, host: str, name: str, **more: str) -> dict[str, Any]:
         request = {"phase": name, "description": creating.to_json(self.d), **more}
+        if name == "preflight":
+            self.progress.show(f"looking at {host}")
         try:
             if host == self.host:
                 return phase(request, self.say, self.progress.show)
