@@ -171,6 +171,9 @@ def checked(d: Description) -> Description:
             normal[key] = rule(getattr(d, key))
         except values.Refused as refused:
             wrong.append(f"{key.replace('_', ' ')} '{getattr(d, key)}' {refused}")
+    for key in ("mountpoint", "backing_file"):
+        if '"' in getattr(d, key) and "'" in getattr(d, key):
+            wrong.append(f"{key.replace('_', ' ')} '{getattr(d, key)}' holds both kinds of quotes")
     if not d.minor.isdigit() or not d.minor.isascii():
         wrong.append(f"device '{d.device}' is not /dev/drbdN")
     if not 0 < d.port < 65536:
@@ -327,7 +330,8 @@ def stack_text(d: Description) -> str:
         if not value:
             continue
         # Commas make lists in any other value, # begins a comment.
-        quoted = f'"{value}"' if re.search(r"[#,'\s]", value) and key != "mount_options" else value
+        mark = "'" if '"' in value else '"'
+        quoted = f"{mark}{value}{mark}" if re.search(r"[#,'\"\s]", value) and key != "mount_options" else value
         lines.append(f"{key:<13} = {quoted}\n")
     return f"# Written by drbdocfs create; all keys: drbdocfs.conf(5).\n[{d.stack}]\n" + "".join(lines)
 

@@ -179,7 +179,12 @@ def test_cluster_conf_with_other_nodes_is_refused(change: tuple[str, str]) -> No
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"mountpoint": "/mnt/a, b#c", "backing_file": "/srv/x, y.img"}, {"mount_options": "noatime,data=ordered"}],
+    [
+        {},
+        {"mountpoint": "/mnt/a, b#c", "backing_file": "/srv/x, 'y' z.img"},
+        {"mount_options": "noatime,data=ordered"},
+        {"mountpoint": '/mnt/"a" b'},
+    ],
 )
 def test_our_configuration_reads_back_as_it_was_said(changes: dict[str, str], tmp_path: Path) -> None:
     d = description(**changes)
@@ -223,6 +228,7 @@ def test_what_is_no_description(data: Any) -> None:
         ({"backing_file": ""}, "go together"),
         ({"backing_file": "/mnt/storage/x"}, "lies on the mount point"),
         ({"first": "server3"}, "neither server"),
+        ({"mountpoint": "/mnt/\"'"}, "both kinds of quotes"),
         ({"hosts": (HOSTS[0], HOSTS[0])}, "both hosts are called server2"),
         ({"hosts": HOSTS[:1]}, "two hosts"),
         ({"hosts": (HOSTS[0], replace(HOSTS[1], address="10.181.76.2"))}, "both hosts have the address"),
