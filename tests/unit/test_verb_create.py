@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import time
@@ -757,3 +758,58 @@ def test_one_run_at_a_time(world: World, capsys: pytest.CaptureFixture[str]) -> 
     world.monkeypatch.setattr(create, "LOCK_LIMIT", 0.0)
     with create._only_one("web"):
         refused(world, capsys, 75, "another 'drbdocfs create web' runs on this host")
+
+
+# --- the backing file
+
+
+def test_a_file_system_that_cannot_allocate_gets_zeroes(world: World) -> None:
+    real = world._do
+
+    def do(argv: list[str], line: str, here: Kernel) -> Result:
+        if argv[0] == "fallocate":
+            return Result(1, "", "fallocate: fallocate failed: Operation not supported")
+        return real(argv, line, here)
+
+    world.monkeypatch.setattr(world, "_do", do)
+    assert run(world) == 0
+    assert (world.place / "server2/drbd-loop.img").read_bytes() == bytes(1 << 20)
+
+
+def test_a_full_disk_is_said_and_goes_on_later(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    real = world._do
+
+    def do(argv: list[str], line: str, here: Kernel) -> Result:
+        if argv[0] == "fallocate" and world.host == "server2":
+            return Result(1, "", "fallocate: fallocate failed: No space left on device")
+        return real(argv, line, here)
+
+    with world.monkeypatch.context() as patched:
+        patched.setattr(world, "_do", do)
+        assert run(world) == 69
+    assert f"server2: fallocate of {FILE} failed: fallocate: fallocate failed: No space" in capsys.readouterr().err
+    assert run(world) == 0
+    assert world.calls.count(f"server1: {PREPARE[2]}") == 1
+
+
+def test_a_file_that_became_shorter_is_not_made_longer_again(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    with world.monkeypatch.context() as patched:
+        patched.setattr(day_one.Worker, "first", lambda worker, peer: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(world) == 130
+    os.truncate(world.place / "server1/drbd-loop.img", 4096)
+    capsys.readouterr()
+    before = list(world.calls)
+    assert run(world) == 65
+    assert f"{FILE} has become shorter: 4 KiB" in capsys.readouterr().err
+    assert world.calls == before
+
+
+def test_reachability_is_any_answer_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        # Nobody listens yet: a refusal is an answer.
+        assert day_one.unreachable("127.0.0.1", "127.0.0.1", port) == ""
+        listener.listen()
+        assert day_one.unreachable("127.0.0.1", "127.0.0.1", port) == ""
+    assert day_one.unreachable("127.0.0.1", "192.0.2.1", port) != ""
