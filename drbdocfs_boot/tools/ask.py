@@ -1,4 +1,4 @@
-"""The one question that the command asks: whether it is really to be done."""
+"""The questions that the command asks: whether it is really to be done, and what it was not told."""
 
 from __future__ import annotations
 
@@ -18,3 +18,13 @@ def yes(question: str) -> bool:
     if not answer.endswith("\n"):
         print()
     return answer.strip() == "yes"
+
+
+def text(question: str) -> str:
+    """Ask for a word; "" at the end of the input or for an empty line."""
+    sys.stdout.write(question + ": ")
+    sys.stdout.flush()
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        print()
+    return answer.strip()

@@ -18,11 +18,19 @@ EX_UNAVAILABLE = 69
 EX_TEMPFAIL = 75
 # Where each tool comes from, for the message when it is missing.
 PACKAGES = {
+    "blkid": "util-linux",
     "drbdadm": "drbd-utils",
+    "drbdmeta": "drbd-utils",
     "drbdsetup": "drbd-utils",
+    "fallocate": "util-linux",
     "losetup": "util-linux",
+    "mkfs.ocfs2": "ocfs2-tools",
+    "modprobe": "kmod",
     "mount.ocfs2": "ocfs2-tools",
     "o2cb": "ocfs2-tools",
+    "ssh": "openssh-client",
+    "systemctl": "systemd",
+    "wipefs": "util-linux",
 }
 
 

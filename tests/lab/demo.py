@@ -1,4 +1,4 @@
-"""`make demo`: from nothing to a file system on two rebooted machines, with the progress shown all along."""
+"""`make demo`: from two bare machines to a file system on both, rebooted, with the progress shown all along."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import sys
 from pathlib import Path
 
 from . import arguments, stack
-from .image import image
-from .lab import Lab, LabError, say
+from .image import REPLICATION_ADDRESS, image
+from .lab import Lab, LabError, know_each_other, say
 from .node import Node
-from .provision import provision
+
+# All that an administrator types on day one.
+CREATE = (
+    f"drbdocfs create web --peer server2={REPLICATION_ADDRESS[2]} --address {REPLICATION_ADDRESS[1]}"
+    " --mountpoint /mnt/storage --size 160M --first server1 --yes"
+)
 
 
 def _print(title: str, text: str) -> None:
@@ -44,11 +49,10 @@ def run(lab: Lab, deb: Path) -> None:
     """The whole story on a lab that is not switched on yet; raises LabError at the first thing that is not right."""
     say("two nodes: boot")
     lab.boot()
-    provision(lab)
+    know_each_other(lab)
     say(f"install {deb.name} with apt")
     lab.both(lambda node: node.install(deb))
-    say("systemctl start drbdocfs.target on both")
-    lab.both(lambda node: node.run("systemctl start drbdocfs.target", timeout=300))
+    _print(f"server1: {CREATE}", lab.nodes[0].run(CREATE, timeout=600))
     stack.check_up(lab)
     say("mounted on both; reboot of both")
     seconds = lab.both(lambda node: node.reboot())

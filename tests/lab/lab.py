@@ -178,4 +178,17 @@ class Lab:
             return f"{text}\n== kept in {folder}\n== {message}"
 
 
-__all__ = ["Lab", "LabError", "say"]
+def know_each_other(lab: Lab) -> None:
+    """root of each node may log in at the other one by key, at its replication address or by its name."""
+    for node in lab.nodes:
+        node.run("test -e /root/.ssh/id_ed25519 || ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519")
+        # The image has one host key for both.
+        node.put_text("/root/.ssh/config", "Host *\n StrictHostKeyChecking accept-new\n", 0o600)
+    for node, other in (lab.nodes, lab.nodes[::-1]):
+        key = other.run("cat /root/.ssh/id_ed25519.pub").strip()
+        node.run(f"echo '{key}' >> /root/.ssh/authorized_keys")
+    for node, other in (lab.nodes, lab.nodes[::-1]):
+        assert node.run(f"ssh -o BatchMode=yes root@{other.address} uname -n").strip() == other.name
+
+
+__all__ = ["Lab", "LabError", "know_each_other", "say"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from .lab import Lab
+from .lab import know_each_other as know_each_other
 from .node import Node
 from .provision import BACKING_FILE, LOOP
 from .stack import LAYERS, MOUNTPOINT, is_mounted
@@ -132,19 +132,6 @@ def journal_has(node: Node, name: str, boot: int = 0) -> str:
     from drbdocfs_boot.messages import KINDS
 
     return node.journal(boot, f"MESSAGE_ID={KINDS[name].id}")
-
-
-def know_each_other(lab: Lab) -> None:
-    """root of each node may log in at the other one by key, at the replication address."""
-    for node in lab.nodes:
-        node.run("test -e /root/.ssh/id_ed25519 || ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519")
-        # The image has one host key for both.
-        node.put_text("/root/.ssh/config", "Host *\n StrictHostKeyChecking accept-new\n", 0o600)
-    for node, other in (lab.nodes, lab.nodes[::-1]):
-        key = other.run("cat /root/.ssh/id_ed25519.pub").strip()
-        node.run(f"echo '{key}' >> /root/.ssh/authorized_keys")
-    for node, other in (lab.nodes, lab.nodes[::-1]):
-        assert node.run(f"ssh -o BatchMode=yes root@{other.name} uname -n").strip() == other.name
 
 
 def resident(node: Node, pid: str) -> int:

@@ -1,0 +1,541 @@
+"""Day one of a stack on both hosts: from one description to the texts of all files and the list of all steps.
+
+The same list is shown by a dry run and worked through by tools/day_one.py.  Nothing in it wipes anything: no step has
+``--force`` but the one that makes one of two disks, both of them new, the good one.
+
+Pure: descriptions, texts and reports in; texts, steps and refusals out.  Sources: drbd.conf(5) of 8.4 and 9,
+ocfs2.cluster.conf(5), mkfs.ocfs2(8), drbdmeta(8), wipefs(8), blkid(8).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from drbdocfs_boot import clusterconf, values
+from drbdocfs_boot.terminal import bar
+
+RECORDS = "/var/lib/drbdocfs/create"
+CLUSTER_CONF = "/etc/ocfs2/cluster.conf"
+CLUSTER_PORT = 7777
+# Below it DRBD's metadata and the journals of two slots leave no room for a file system.
+SMALLEST = 64 << 20
+# The current UUID of metadata that create-md has just made (drbdmeta.c, UUID_JUST_CREATED): no data was ever there.
+JUST_CREATED = 4
+# Seconds by which the clocks of the two may differ: a file's time is set by the host that writes it.
+CLOCK_LIMIT = 30.0
+# What a description holds beside what the administrator says.
+MADE = ("secret", "uuid", "hmac")
+UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class Wrong(ValueError):
+    """A description that cannot be: all that is wrong with it, a sentence each."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
+
+
+@dataclass(frozen=True)
+class Host:
+    """``name`` as ``uname -n`` has it; ``address`` of the link, for DRBD; ``cluster_address`` the same for O2CB, which
+    knows IPv4 only; ``disk`` what lies below DRBD: a loop device or a disk."""
+
+    name: str
+    address: str
+    cluster_address: str
+    disk: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """One stack.  ``size`` in bytes, ``backing_file`` and ``loop_device`` are 0 and "" for disks; ``hosts`` are two, in
+    the order of their names, so that both hosts make the same of it; ``first``: the host whose disk is copied.
+
+    ``secret``, ``uuid`` (of the file system) and ``hmac`` are made once, at the first run.
+    """
+
+    stack: str
+    resource: str
+    device: str
+    cluster: str
+    mountpoint: str
+    mount_options: str
+    port: int
+    size: int
+    backing_file: str
+    loop_device: str
+    slots: int
+    first: str
+    hosts: tuple[Host, ...]
+    secret: str = ""
+    uuid: str = ""
+    hmac: str = ""
+
+    @property
+    def minor(self) -> str:
+        return self.device[len("/dev/drbd") :]
+
+    @property
+    def resource_file(self) -> str:
+        return f"/etc/drbd.d/{self.resource}.res"
+
+    @property
+    def stack_file(self) -> str:
+        return f"/etc/drbdocfs/conf.d/{self.stack}.conf"
+
+    @property
+    def wrapper(self) -> str:
+        """A configuration for create-md alone, with the usage count answered: nobody is asked or called."""
+        return f"/run/drbdocfs/create-{self.stack}.conf"
+
+    @property
+    def record(self) -> str:
+        return f"{RECORDS}/{self.stack}.json"
+
+    @property
+    def target(self) -> str:
+        return f"drbdocfs@{self.stack}.target"
+
+    def host(self, name: str) -> Host:
+        """Raises KeyError."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
+
+    def other(self, name: str) -> Host:
+        return next(host for host in self.hosts if host.name != name)
+
+    def public(self) -> dict[str, Any]:
+        """What the administrator said, without what was made."""
+        return {key: value for key, value in asdict(self).items() if key not in MADE}
+
+
+def to_json(description: Description) -> dict[str, Any]:
+    return asdict(description)
+
+
+def from_json(data: Any) -> Description:
+    """Raises Wrong for what is no description."""
+    try:
+        hosts = tuple(Host(**{f.name: str(host[f.name]) for f in fields(Host)}) for host in data["hosts"])
+        found: dict[str, Any] = {"hosts": hosts}
+        for field in fields(Description):
+            if field.name == "hosts":
+                continue
+            kind = int if field.name in ("port", "size", "slots") else str
+            if not isinstance(data[field.name], kind):
+                raise TypeError(field.name)
+            found[field.name] = data[field.name]
+    except (KeyError, TypeError) as error:
+        raise Wrong([f"it is no description of drbdocfs create ({error})"]) from None
+    return checked(Description(**found))
+
+
+def size(text: str) -> int:
+    """Bytes of "10G", "512M" or a number; raises ValueError."""
+    match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"'{text}' is no size; 500M, 20G and 1T are")
+    found = int(match.group(1)) * UNITS.get(match.group(2).upper(), 1)
+    # Whole sectors of 4 KiB, so that nothing below the loop device is half a block.
+    return found // 4096 * 4096
+
+
+def human(number: float) -> str:
+    """Bytes as people read them."""
+    unit = "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if number < 1024 or unit == "TiB":
+            break
+        number /= 1024
+    return f"{number:.0f} {unit}" if number >= 100 or number == int(number) else f"{number:.1f} {unit}"
+
+
+def checked(d: Description) -> Description:
+    """The description, its values in their normal form; raises Wrong with all that cannot be."""
+    wrong: list[str] = []
+    normal: dict[str, Any] = {}
+    rules = {
+        "stack": values.stack_name, "resource": values.resource, "device": values.device, "cluster": values.cluster,
+        "mountpoint": values.mountpoint, "mount_options": values.mount_options, "backing_file": values.backing_file,
+        "loop_device": values.loop_device,
+    }  # fmt: skip
+    for key, rule in rules.items():
+        try:
+            normal[key] = rule(getattr(d, key))
+        except values.Refused as refused:
+            wrong.append(f"{key.replace('_', ' ')} '{getattr(d, key)}' {refused}")
+    for key in ("mountpoint", "backing_file"):
+        if '"' in getattr(d, key) and "'" in getattr(d, key):
+            wrong.append(f"{key.replace('_', ' ')} '{getattr(d, key)}' holds both kinds of quotes")
+    if not d.minor.isdigit() or not d.minor.isascii():
+        wrong.append(f"device '{d.device}' is not /dev/drbdN")
+    if not 0 < d.port < 65536:
+        wrong.append(f"port {d.port} is not between 1 and 65535")
+    elif d.port == CLUSTER_PORT:
+        wrong.append(f"port {d.port} is O2CB's")
+    if not 2 <= d.slots <= 255:
+        wrong.append(f"{d.slots} slots: 2 to 255 can be")
+    if d.backing_file and d.size < SMALLEST:
+        wrong.append(f"a size of {human(d.size)} is too small; {human(SMALLEST)} is the least")
+    if bool(d.backing_file) != bool(d.loop_device) or bool(d.backing_file) != bool(d.size):
+        wrong.append("a backing file, its size and its loop device go together")
+    if d.backing_file and values.below(d.backing_file, d.mountpoint):
+        wrong.append(f"the backing file {d.backing_file} lies on the mount point {d.mountpoint}")
+    names = [host.name for host in d.hosts]
+    if len(names) != 2:
+        wrong.append("two hosts make a stack")
+    elif names[0] == names[1]:
+        wrong.append(f"both hosts are called {names[0]}; they need names of their own ('hostnamectl hostname NAME')")
+    elif d.first not in names:
+        wrong.append(f"--first {d.first} is neither {names[0]} nor {names[1]}, as 'uname -n' says there")
+    for host in d.hosts:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}", host.name):
+            wrong.append(f"'{host.name}' is no host name")
+        if _family(host.address) == "":
+            wrong.append(f"'{host.address}' is no IP address")
+        elif _family(host.cluster_address) != "ipv4":
+            wrong.append(f"O2CB knows IPv4 only, and '{host.cluster_address}' of {host.name} is none")
+        if not re.fullmatch(r"/dev/[A-Za-z0-9_./:-]+", host.disk) or ".." in host.disk:
+            wrong.append(f"'{host.disk}' is no disk")
+        elif host.disk.startswith("/dev/drbd"):
+            wrong.append(f"{host.disk} is DRBD's own")
+    if len(d.hosts) == 2:
+        for key in ("address", "cluster_address"):
+            if getattr(d.hosts[0], key) == getattr(d.hosts[1], key):
+                wrong.append(f"both hosts have the address {getattr(d.hosts[0], key)}")
+                break
+    if wrong:
+        raise Wrong(list(dict.fromkeys(wrong)))
+    return replace(d, hosts=tuple(sorted(d.hosts, key=lambda host: host.name)), **normal)
+
+
+def _family(address: str) -> str:
+    import ipaddress
+
+    try:
+        return f"ipv{ipaddress.ip_address(address).version}"
+    except ValueError:
+        return ""
+
+
+def differences(old: Description, new: Description) -> list[str]:
+    """What the administrator says otherwise than before, a line each."""
+    before, now = old.public(), new.public()
+    found = [
+        f"{key}: {before[key] or 'none'} before, {now[key] or 'none'} now"
+        for key in before
+        if key != "hosts" and before[key] != now[key]
+    ]
+    hosts = [{h.name: h for h in d.hosts} for d in (old, new)]
+    for name in sorted(set(hosts[0]) | set(hosts[1])):
+        one, other = hosts[0].get(name), hosts[1].get(name)
+        if one is None or other is None:
+            found.append(f"host {name}: {'new' if one is None else 'not any more'}")
+            continue
+        found += [
+            f"{f.name} of {name}: {getattr(one, f.name)} before, {getattr(other, f.name)} now"
+            for f in fields(Host)
+            if getattr(one, f.name) != getattr(other, f.name)
+        ]
+    return found
+
+
+# --- texts ----------------------------------------------------------------------------------------------------
+
+
+def resource_text(d: Description, driver: int) -> str:
+    """The DRBD resource, for the driver (8 or 9).
+
+    Where data could be in doubt after a split brain nobody decides by himself: with both nodes Primary DRBD
+    disconnects.  Where to put ``fencing`` differs by driver, and it is the administrator's decision: not here.
+    """
+    # What 8.4 takes for a mistake: a Primary by itself is of no use with two of them.
+    options = "\toptions {\n\t\tauto-promote no;\n\t}\n" if driver == 9 else ""
+    hosts = "".join(
+        f"\ton {host.name} {{\n"
+        + (f"\t\tnode-id {number};\n" if driver == 9 else "")
+        + f"\t\tdevice {d.device} minor {d.minor};\n"
+        f"\t\tdisk {host.disk};\n"
+        f"\t\tmeta-disk internal;\n"
+        f"\t\taddress {_family(host.address)} {_drbd_address(host.address)}:{d.port};\n"
+        f"\t}}\n"
+        for number, host in enumerate(d.hosts)
+    )
+    return (
+        f"# Written by drbdocfs create for the stack {d.stack}. It holds a shared secret: mode 600.\n"
+        f"resource {d.resource} {{\n"
+        f"{options}"
+        f"\tnet {{\n"
+        f"\t\tprotocol C;\n"
+        f"\t\tallow-two-primaries yes;\n"
+        f"\t\tcram-hmac-alg {d.hmac};\n"
+        f'\t\tshared-secret "{d.secret}";\n'
+        f"\t\tafter-sb-0pri discard-zero-changes;\n"
+        f"\t\tafter-sb-1pri discard-secondary;\n"
+        f"\t\tafter-sb-2pri disconnect;\n"
+        f"\t}}\n"
+        f"{hosts}"
+        f"}}\n"
+    )
+
+
+def _drbd_address(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def wrapper_text(d: Description, root: str = "") -> str:
+    """See Description.wrapper."""
+    return f'global {{ usage-count no; }}\ninclude "{root}{d.resource_file}";\n'
+
+
+def cluster_text(d: Description, before: str | None) -> str | None:
+    """The new cluster.conf; None when the one that is there has the cluster already as it should be.
+
+    Raises Wrong when it has the cluster with other nodes.
+    """
+    if before is not None:
+        stanzas = clusterconf.parse(before)
+        if d.cluster in clusterconf.cluster_names(stanzas):
+            nodes = clusterconf.nodes(stanzas, d.cluster)
+            found = {name: keys.get("ip_address", "") for name, keys in nodes.items()}
+            wanted = {host.name: host.cluster_address for host in d.hosts}
+            if found == wanted:
+                return None
+            shown = ", ".join(f"{name} {address}" for name, address in sorted(found.items())) or "no nodes"
+            raise Wrong([f"{CLUSTER_CONF} has the cluster '{d.cluster}' with {shown}"])
+    text = f"cluster:\n\tnode_count = {len(d.hosts)}\n\tname = {d.cluster}\n"
+    for number, host in enumerate(d.hosts, 1):
+        text += (
+            f"\nnode:\n\tip_port = {CLUSTER_PORT}\n\tip_address = {host.cluster_address}\n\tnumber = {number}\n"
+            f"\tname = {host.name}\n\tcluster = {d.cluster}\n"
+        )
+    return text if not (before or "").strip() else (before or "").rstrip("\n") + "\n\n" + text
+
+
+def stack_text(d: Description) -> str:
+    """Our own configuration."""
+    keys = {
+        "resource": d.resource, "device": d.device, "backing_file": d.backing_file, "loop_device": d.loop_device,
+        "cluster": d.cluster, "mountpoint": d.mountpoint, "mount_options": d.mount_options,
+    }  # fmt: skip
+    lines = []
+    for key, value in keys.items():
+        if not value:
+            continue
+        # Commas make lists in any other value, # begins a comment.
+        mark = "'" if '"' in value else '"'
+        quoted = f"{mark}{value}{mark}" if re.search(r"[#,'\"\s]", value) and key != "mount_options" else value
+        lines.append(f"{key:<13} = {quoted}\n")
+    return f"# Written by drbdocfs create; all keys: drbdocfs.conf(5).\n[{d.stack}]\n" + "".join(lines)
+
+
+# --- steps ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Step:
+    """``title`` says what is there afterwards; ``files``: (name, mode, text) that it writes; ``commands``: what it
+    runs after that; ``done_when``: how a second run knows that it is done."""
+
+    name: str
+    host: str
+    title: str
+    done_when: str
+    files: tuple[tuple[str, int, str], ...] = ()
+    commands: tuple[tuple[str, ...], ...] = ()
+
+
+def prepare_steps(d: Description, host: str, driver: int, cluster_conf: str | None) -> list[Step]:
+    """What both hosts do for themselves."""
+    disk = d.host(host).disk
+    modules = ["drbd", "ocfs2", "ocfs2_stack_o2cb", *(["loop"] if d.backing_file else [])]
+    found = [
+        Step("modules", host, "kernel modules loaded", "they are loaded", commands=(("modprobe", "--all", *modules),)),
+        Step(
+            "resource-file", host, f"{d.resource_file} written", "it has just this text",
+            files=((d.resource_file, 0o600, resource_text(d, driver)),),
+        ),
+    ]  # fmt: skip
+    text = cluster_text(d, cluster_conf)
+    files = () if text is None else ((CLUSTER_CONF, 0o644, text),)
+    found.append(Step("cluster-file", host, f"cluster {d.cluster} in {CLUSTER_CONF}", "it has these nodes", files))
+    if d.backing_file:
+        found += [
+            Step(
+                "backing-file", host, f"backing file {d.backing_file}, {human(d.size)}", "it has its size, and is ours",
+                commands=(("fallocate", "--length", str(d.size), d.backing_file),),
+            ),
+            Step(
+                "loop", host, f"{d.loop_device} bound to it", "the kernel says so",
+                commands=(("losetup", d.loop_device, d.backing_file),),
+            ),
+        ]  # fmt: skip
+    return [
+        *found,
+        Step(
+            "metadata", host, f"DRBD metadata on {disk}", "it can be read, and is ours",
+            files=((d.wrapper, 0o600, wrapper_text(d)),),
+            commands=(("drbdadm", "-c", d.wrapper, "create-md", d.resource),),
+        ),
+        Step(
+            "attach", host, f"{d.resource} attached and connecting", "DRBD says so",
+            commands=(("drbdadm", "adjust", d.resource),),
+        ),
+    ]  # fmt: skip
+
+
+def first_steps(d: Description) -> list[Step]:
+    """What only the first host does.
+
+    ``-F -x`` of mkfs.ocfs2: the cluster is not online yet, so it cannot be asked whether others have mounted what is
+    there, and nobody is there for "Proceed (y/N)".  What stands on the device is looked at before.  ``--nodiscard``: a
+    discard would give the blocks of the backing file back.
+    """
+    return [
+        Step(
+            "first-sync", d.first, f"the disk of {d.first} is the good one", "it is UpToDate, and we made it so",
+            commands=(("drbdadm", "primary", "--force", d.resource),),
+        ),
+        Step(
+            "file-system", d.first, f"OCFS2 on {d.device}", "mkfs.ocfs2 has ended well",
+            commands=((
+                "mkfs.ocfs2", "-F", "-x", "-L", d.stack, "-U", d.uuid or "UUID", "-N", str(d.slots),
+                "--cluster-stack=o2cb", f"--cluster-name={d.cluster}",
+                *(["--nodiscard"] if d.backing_file else []), d.device,
+            ),),
+        ),
+        Step("in-step", d.first, "both disks UpToDate", "DRBD says so"),
+    ]  # fmt: skip
+
+
+def finish_steps(d: Description, host: str) -> list[Step]:
+    """What both hosts do in the end.  Our configuration is written last of all files: a half-made stack that is in no
+    configuration can hold back no boot."""
+    return [
+        Step(
+            "configuration", host, f"{d.stack_file} written", "it has just this text",
+            files=((d.stack_file, 0o644, stack_text(d)),),
+            commands=(("mkdir", "-p", d.mountpoint), ("systemctl", "daemon-reload")),
+        ),
+        Step("start", host, f"{d.mountpoint} mounted", "systemd says so", commands=(("systemctl", "start", d.target),)),
+    ]  # fmt: skip
+
+
+def plan(d: Description, driver: int, cluster_conf: str | None) -> list[Step]:
+    """All steps in order, the first host's first."""
+    hosts = sorted((host.name for host in d.hosts), key=lambda name: name != d.first)
+    return [
+        *(step for host in hosts for step in prepare_steps(d, host, driver, cluster_conf)),
+        *first_steps(d),
+        *(step for host in hosts for step in finish_steps(d, host)),
+    ]
+
+
+def dry_run(steps: list[Step], secret: str = "") -> Iterator[str]:
+    """Every file and command, as lines for people; the secret does not show."""
+    import shlex
+
+    for step in steps:
+        yield f"{step.host}: {step.title}"
+        for name, mode, text in step.files:
+            yield f"    write {name} (mode {mode:o}):"
+            if secret:
+                text = text.replace(secret, "***")
+            for line in text.rstrip("\n").split("\n"):
+                yield f"    | {line.expandtabs(4)}".rstrip()
+        for command in step.commands:
+            yield f"    {shlex.join(command)}"
+        if not step.files and not step.commands:
+            yield "    (wait for it)" if step.name == "in-step" else "    (nothing to do: it is there)"
+
+
+# --- what stands on a disk ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A signature: ``kind`` as blkid and wipefs name it ("ext4", "drbd", "LVM2_member", "dos"), its label and UUID."""
+
+    kind: str
+    label: str = ""
+    uuid: str = ""
+
+    def __str__(self) -> str:
+        named = f" '{self.label}'" if self.label else ""
+        return f"{self.kind}{named}" + (f" (UUID {self.uuid})" if self.uuid else "")
+
+    def is_uuid(self, uuid: str) -> bool:
+        return self.uuid.replace("-", "").lower() == uuid.replace("-", "").lower()
+
+
+def of_wipefs(text: str) -> list[Finding]:
+    """From ``wipefs --no-act --json``; raises ValueError for anything else."""
+    if not text.strip():
+        return []
+    data = json.loads(text)
+    return [Finding(str(one.get("type")), one.get("label") or "", one.get("uuid") or "") for one in data["signatures"]]
+
+
+def of_blkid(text: str) -> list[Finding]:
+    """From ``blkid -p -o export``."""
+    keys = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+    found = []
+    if keys.get("TYPE"):
+        found.append(Finding(keys["TYPE"], keys.get("LABEL", ""), keys.get("UUID", "")))
+    if keys.get("PTTYPE"):
+        found.append(Finding(f"a partition table ({keys['PTTYPE']})", "", keys.get("PTUUID", "")))
+    return found
+
+
+def listening(text: str) -> set[int]:
+    """Ports that somebody listens on, from /proc/net/tcp or tcp6 (proc(5))."""
+    ports = set()
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > 3 and words[3] == "0A":
+            ports.add(int(words[1].rpartition(":")[2], 16))
+    return ports
+
+
+# --- progress -------------------------------------------------------------------------------------------------
+
+
+class Pace:
+    """How fast something goes, from amounts and times: over the last ``span`` seconds, so that it neither jumps nor
+    remembers an hour ago."""
+
+    def __init__(self, span: float = 30.0) -> None:
+        self._span = span
+        self._seen: list[tuple[float, float]] = []
+
+    def line(self, what: str, done: float, whole: float, now: float) -> str:
+        """ "WHAT [####....] 41 %, 8.0 MiB/s, 12 s left"; amounts in bytes, ``now`` in seconds."""
+        if self._seen and done < self._seen[-1][1]:
+            self._seen = []
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[0][0] > self._span:
+            del self._seen[0]
+        fraction = done / whole if whole else 1.0
+        text = f"{what} {bar(fraction)} {int(fraction * 100):3d} %"
+        elapsed, moved = now - self._seen[0][0], done - self._seen[0][1]
+        if elapsed > 0 and moved > 0:
+            speed = moved / elapsed
+            text += f", {human(speed)}/s, {clock((whole - done) / speed)} left"
+        return text
+
+
+def clock(seconds: float) -> str:
+    """ "12 s", "3 min 05 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
