@@ -9,7 +9,6 @@ from pathlib import Path
 from . import arguments, stack
 from .image import REPLICATION_ADDRESS, image
 from .lab import Lab, LabError, know_each_other, say
-from .node import Node
 
 # All that an administrator types on day one.
 CREATE = (
@@ -22,17 +21,6 @@ def _print(title: str, text: str) -> None:
     print(f"\n-- {title}\n{text.rstrip()}\n", flush=True)
 
 
-def _layer_times(node: Node) -> str:
-    """A line per layer: when its start began after the kernel's, and how long it took."""
-    boot = node.boot_times()
-    lines = [f"{'layer':<8} {'unit':<32} {'began':>8} {'took':>8}"]
-    for layer, name in stack.LAYERS.items():
-        unit = boot.units[name]
-        lines.append(f"{layer:<8} {name:<32} {unit.began:7.1f}s {unit.took:7.1f}s")
-    lines.append(f"all generators {boot.generators:.2f} s, boot complete after {boot.finish:.1f} s")
-    return "\n".join(lines)
-
-
 def _show(lab: Lab) -> None:
     for node in lab.nodes:
         _print(f"{node.name}: drbdocfs status", node.run("drbdocfs status"))
@@ -42,7 +30,8 @@ def _show(lab: Lab) -> None:
         said = reader.run(f"cat {path}").strip()
         say(f"{path}: {writer.name} wrote it, {reader.name} reads: {said}")
     for node in lab.nodes:
-        _print(f"{node.name}: time of each layer in this boot, under emulation", _layer_times(node))
+        _print(f"{node.name}: drbdocfs timeline, of this boot, under emulation", node.run("drbdocfs timeline"))
+    _print("server1: drbdocfs check --peer", lab.nodes[0].run("drbdocfs check --peer", timeout=120))
 
 
 def run(lab: Lab, deb: Path) -> None:

@@ -86,6 +86,13 @@ class TestFromNothing:
             text = node.run("runuser -u nobody -- drbdocfs status 2>&1", check=False)
             assert "mount    up" in text, text
 
+    def test_check_finds_nothing_but_that_nobody_fences(self, pair: Lab) -> None:
+        for node in pair.nodes:
+            found = json.loads(node.run("drbdocfs check --peer --json", timeout=120))["findings"]
+            # The image has no time synchronisation, which is a note.
+            assert {f["code"] for f in found if f["severity"] != "note"} == {"drbd-unfenced"}, found
+            assert {f["code"] for f in found if f["severity"] == "note"} <= {"clock-sync"}, found
+
     def test_again_it_is_there(self, pair: Lab) -> None:
         for node in pair.nodes:
             before = node.run("systemctl show --property=InvocationID " + " ".join(stack.LAYERS.values()))
