@@ -511,9 +511,11 @@ class _Creation:
 
     def _this_side(self) -> int:
         self.on(self.host, "prepare")
-        self.say(f"now on {self.peer.name}: drbdocfs create {self.d.stack} --this-side --description FILE")
-        if not self.args.save_description and not self.args.description:
-            self.say("  FILE is what --save-description FILE writes here (run this again with it)")
+        if self.args.description is None:
+            file = self.args.save_description or "FILE"
+            self.say(f"now on {self.peer.name}: drbdocfs create {self.d.stack} --this-side --description {file}")
+            if not self.args.save_description:
+                self.say("  FILE is what --save-description FILE writes here (run this again with it)")
         self.on(self.host, "first" if self.host == self.d.first else "second", patient="yes")
         self.on(self.host, "finish")
         self.say(f"{self.d.stack}: {self.host} is done")

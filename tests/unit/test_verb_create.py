@@ -730,7 +730,7 @@ def test_each_side_by_itself(world: World, tmp_path: Path, capsys: pytest.Captur
     world.monkeypatch.setattr(time, "sleep", sleep)
     assert run(world, *COMMAND, "--this-side", "--save-description", str(file)) == 130
     out = capsys.readouterr().out
-    assert "now on server2: drbdocfs create web --this-side --description FILE" in out
+    assert f"now on server2: drbdocfs create web --this-side --description {file}" in out
     assert file.stat().st_mode & 0o777 == 0o600
     world.go_to("server2")
     # The sync has no end before the first host has begun it.
