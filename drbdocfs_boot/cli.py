@@ -47,12 +47,13 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit status (see drbdocfs(8))."""
     asked = parser()
-    args = asked.parse_args(argv)
-    if args.root is not None:
-        if not os.path.isdir(args.root):
-            asked.error(f"--root {args.root}: no such directory")
-        os.environ["DRBDOCFS_ROOT"] = os.path.abspath(args.root)
     try:
+        # This imports the verb's module, and with it what that needs.
+        args = asked.parse_args(argv)
+        if args.root is not None:
+            if not os.path.isdir(args.root):
+                asked.error(f"--root {args.root}: no such directory")
+            os.environ["DRBDOCFS_ROOT"] = os.path.abspath(args.root)
         status = int(args.run(args))
         # Here and not at the interpreter's end, which would complain about a reader that has gone.
         sys.stdout.flush()

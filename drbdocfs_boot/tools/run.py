@@ -46,9 +46,22 @@ class Result:
 
     @property
     def said(self) -> str:
-        """What it printed, on one line, errors first."""
+        """What it printed, on one line, errors first; never a secret."""
         text = self.err.strip() or self.out.strip()
-        return "; ".join(line.strip() for line in text.splitlines() if line.strip())[:500]
+        return _masked("; ".join(line.strip() for line in text.splitlines() if line.strip()))[:500]
+
+
+# drbdadm repeats the command of drbdsetup that failed, and that has the resource's secret in it.
+_SECRET = "--shared-secret="
+
+
+def _masked(text: str) -> str:
+    head, *rest = text.split(_SECRET)
+    for part in rest:
+        mark = part[0] if part.startswith(("'", '"')) else " "  # quoted where it holds blanks
+        end = part.find(mark, 1)
+        head += _SECRET + "***" + (part[end + (mark != " ") :] if end > 0 else "")
+    return head
 
 
 def find(tool: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drbdocfs_boot import systemd, verbs
+from drbdocfs_boot import cli, systemd, verbs
 from drbdocfs_boot.cli import main
 from drbdocfs_boot.systemd import NoSystemd
 
@@ -140,3 +140,14 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     result = subprocess.run(["sh", "-c", command], cwd=TOP, capture_output=True, text=True, timeout=60, check=False)
     assert result.stderr == ""
     assert result.stdout.startswith("==> ")
+
+
+def test_a_module_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether the verb's module needs it, or the verb only when it runs."""
+
+    def missing(name: str) -> object:
+        raise ModuleNotFoundError("No module named 'configobj'", name="configobj")
+
+    monkeypatch.setattr(cli, "import_module", missing)
+    assert main(["status"]) == 69
+    assert capsys.readouterr().err.endswith("what to do: install the package python3-configobj\n")

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.tools.run import run
+from drbdocfs_boot.tools.run import Result, run
 
 from .conftest import Box
 
@@ -62,3 +62,18 @@ def _alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Command 'new-connection r0 --shared-secret=abc --x' terminated", "--shared-secret=*** --x' terminated"),
+        ("--shared-secret='a b' --x", "--shared-secret=*** --x"),
+        ("--shared-secret=abc", "--shared-secret=***"),
+        ("--shared-secret=one; --shared-secret=two", "--shared-secret=*** --shared-secret=***"),
+        ("nothing secret", "nothing secret"),
+    ],
+)
+def test_a_secret_is_never_repeated(said: str, shown: str) -> None:
+    assert Result(10, "", said).said.endswith(shown)
+    assert "abc" not in Result(10, said, "").said
