@@ -278,7 +278,7 @@ def resource_text(d: Description, driver: int) -> str:
         f"\t\tcram-hmac-alg {d.hmac};\n"
         f'\t\tshared-secret "{d.secret}";\n'
         f"\t\tafter-sb-0pri discard-zero-changes;\n"
-        f"\t\tafter-sb-1pri discard-secondary;\n"
+        f"\t\tafter-sb-1pri consensus;\n"
         f"\t\tafter-sb-2pri disconnect;\n"
         f"\t}}\n"
         f"{hosts}"

@@ -43,6 +43,15 @@ BEFORE_COMMAND = ("sudo", "nohup", "exec", "command", "nice", "ionice", "setsid"
 STACK_MODULES = frozenset(
     ("drbd", "ocfs2", "loop", "configfs", "ocfs2_stack_o2cb", "ocfs2_dlmfs", "ocfs2_dlm", "ocfs2_nodemanager")
 )
+# Arguments of drbdadm that bring a resource up or make it Primary.
+BRINGS = ("up", "primary", "attach", "connect", "adjust", "wait-connect", "wait-sync", "wait-con-int")
+# What is more than the work of a script that only binds: names that act, whatever they are called with.
+ACTS = frozenset(
+    (
+        "mount", "swapon", "vgchange", "lvchange", "pvscan", "mdadm", "cryptsetup", "dmsetup", "multipath", "iscsiadm",
+        "iscsid", "exportfs", "service", "invoke-rc.d", "systemctl", "start-stop-daemon", "zpool",
+    )
+)  # fmt: skip
 # What a command does to a stack, in the order in which the old lines go (verbs/import.py says why).
 MOUNTS, RAISES, BINDS = 0, 1, 2
 O2CB_STAYS = "drbdocfs-o2cb@{}.service starts after it, and takes the cluster that it finds online"
@@ -240,12 +249,17 @@ def _plain(words: list[str]) -> list[str]:
     words = list(words)
     while words:
         name = words[0].rpartition("/")[2]
-        if name in BEFORE_COMMAND or words[0] in ("-n", "-"):
-            words.pop(0)
-        elif name == "timeout" and len(words) > 2:
-            del words[:2]
-        else:
+        if name not in (*BEFORE_COMMAND, "timeout"):
             break
+        words.pop(0)
+        while words and words[0].startswith("-"):
+            option = words.pop(0)
+            if option in ("-n", "-c", "-k", "-s", "-u", "-g") and len(words) > 1:
+                words.pop(0)
+        if name == "timeout" and words:
+            words.pop(0)
+        while name == "env" and words and "=" in words[0]:
+            words.pop(0)
     return words
 
 
@@ -279,6 +293,13 @@ def losetup_bind(words: list[str]) -> tuple[str, str] | None:
     if "f" in letters or "--find" in arguments:
         return ("", rest[0]) if rest else None
     return (rest[0], rest[1]) if len(rest) == 2 else None
+
+
+def binds_a_part(words: list[str]) -> bool:
+    """Whether a losetup command binds something else than the whole file."""
+    return words[0].rpartition("/")[2] == "losetup" and any(
+        word.startswith(("-o", "--offset", "--sizelimit")) for word in words[1:]
+    )
 
 
 def mount_arguments(words: list[str]) -> tuple[list[str], str, bool] | None:
@@ -408,7 +429,12 @@ class _Import:
         first = shelltext.read(text)
         for command in first.commands:
             # Settings that a script sources, as those of the guide's kind do.
-            if command.words[0] in (".", "source") and len(command.words) > 1 and command.words[1].startswith("/etc/"):
+            if (
+                command.words[0] in (".", "source")
+                and command.words[1:2] != []
+                and command.words[1].startswith("/etc/")
+                and UNKNOWN not in command.words[1]
+            ):
                 known.update(shelltext.read(self.sources.read(command.words[1]) or "").variables)
         script = shelltext.read(text, known) if known else first
         for command in script.commands:
@@ -428,7 +454,9 @@ class _Import:
             for one in shelltext.read(words[2]).commands:
                 self._command(Command(one.words, command.row), file, starter, deep)
             return
-        called = words[1] if name in SHELLS and len(words) > 1 else words[0]
+        called = words[0]
+        if name in SHELLS:
+            called = next((word for word in words[1:] if not word.startswith("-")), "")
         service = _service(words, name)
         if service:
             self._init_script(service)
@@ -467,6 +495,9 @@ class _Import:
             text = self.sources.read(file) if name.endswith(".service") else None
             for number, line in enumerate((text or "").replace("\\\n", "  ").split("\n"), 1):
                 key, equals, value = line.strip().partition("=")
+                # The instance of a template.
+                instance = name.partition("@")[2].rpartition(".")[0]
+                value = value.replace("%i", instance).replace("%I", instance)
                 if equals and key.strip() in ("ExecStart", "ExecStartPre", "ExecStartPost"):
                     self._line(value.strip().lstrip("-@:+!|"), file, number, f"unit {name}")
 
@@ -504,6 +535,11 @@ class _Import:
         found.put("mountpoint", target, where)
         line = next((one for one in self.fstab if one.target == target), None)
         if line is not None and not self._fits(line, found, volume):
+            return
+        part = [boot for boot in self.boots if binds_a_part(boot.command.words) and volume.disk in boot.command.words]
+        if part:
+            text = f"binds a part of the file to {volume.disk} (an offset or a limit): no stack of ours can do that"
+            self.out.refused.append(Note(part[0].place, text))
             return
         # The generator orders the line, or the unit, that is there, and the options are in it.
         if line is None and not where.endswith(".mount") and how(options):
@@ -697,8 +733,7 @@ class _Import:
         if name == "drbdadm":
             targets = set(_positional(rest, "cdsm"))
             if targets & self.names or ("all" in targets and not self.foreign):
-                brings = ("up", "primary", "attach", "connect", "adjust", "wait-connect", "wait-sync", "wait-con-int")
-                return RAISES if targets & set(brings) else ""
+                return RAISES if targets & set(BRINGS) else ""
             return None
         if name == "drbdsetup":
             return RAISES if set(rest) & (self.devices | self.names) else None
@@ -740,6 +775,12 @@ class _Import:
     def _edits(self, found: list[_Resource]) -> None:
         if not self.out.stacks and not self.out.existing:
             return
+        for boot in self.boots:
+            words = boot.command.words
+            tool = words[0].rpartition("/")[2]
+            if tool == "drbdadm" and set(words) & set(BRINGS) and any(UNKNOWN in word for word in words[1:]):
+                text = f"'{' '.join(words).replace(UNKNOWN, '?')}': only the script knows which resource: write its name"
+                self.out.blockers.append(Note(boot.place, text))
         edits: list[Edit] = []
         edits += self._line_edits()
         for name, links in self.scripts.items():
@@ -850,7 +891,9 @@ class _Import:
                 self.out.blockers.append(Note(boot.place, f"{starter} {text}"))
                 return False
             # A script that only binds may call what it likes besides: functions of its distribution's kind.
-            if rank is None and self._does_more(starter):
+            name = words[0].rpartition("/")[2]
+            acts = name in ACTS or (words[0].startswith("/") and name not in HARMLESS)
+            if rank is None and (acts or self._does_more(starter)):
                 text = f"also runs '{' '.join(words).replace(UNKNOWN, '?')}': take our part out by hand"
                 self.out.blockers.append(Note(boot.place, f"{starter} {text}"))
                 return False

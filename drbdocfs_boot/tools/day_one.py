@@ -29,7 +29,7 @@ from drbdocfs_boot.tools.run import Result, find, run
 from drbdocfs_boot.verdict import READY, peers_present
 
 TOOLS = (
-    "blkid", "drbdadm", "drbdmeta", "drbdsetup", "losetup", "mkfs.ocfs2", "modprobe", "mount.ocfs2", "o2cb",
+    "blkid", "debugfs.ocfs2", "drbdadm", "drbdmeta", "drbdsetup", "losetup", "mkfs.ocfs2", "modprobe", "mount.ocfs2", "o2cb",
     "systemctl", "wipefs",
 )  # fmt: skip
 CONNECT_LIMIT = 60.0  # seconds until both have found each other
@@ -305,13 +305,21 @@ class _Look:
 
     def signatures(self, node: str, name: str) -> None:
         found = signatures.findings(node)
-        if not found or (self.begun("metadata") and all(one.kind == "drbd" for one in found)):
+        if not found or (self.begun("metadata") and all(self.made(one) for one in found)):
             return
         self.problems.add(
             EX_DATAERR, f"on {name} there is {', '.join(str(one) for one in found)}",
             "choose another, or, where nothing of it is wanted any more, take it away by your own hand (wipefs(8)):"
             " create never does",
         )  # fmt: skip
+
+    def made(self, one: creating.Finding) -> bool:
+        """Whether a signature is of what an earlier run made; its file system shows on the disk below DRBD, too."""
+        record = self.record
+        return record is not None and (
+            one.kind == "drbd"
+            or (one.kind == "ocfs2" and "metadata" in record.done and one.is_uuid(record.description.uuid))
+        )
 
     def file(self) -> None:
         d = self.d
@@ -326,6 +334,8 @@ class _Look:
                 self.problems.add(EX_CONFIG, f"{d.backing_file} is there, and no regular file", "--backing-file FILE")
                 return
             ours = self.record is not None and self.record.inode == found.st_ino
+            # A number of an inode is given away again: before there is metadata, ours holds nothing.
+            ours = ours and (self.begun("metadata") or signatures.blank(d.backing_file))
             there = found.st_blocks * 512 if ours else 0
             if not ours and found.st_size:
                 what = ", ".join(str(one) for one in signatures.findings(d.backing_file))
@@ -537,6 +547,8 @@ class Worker:
         found = os.lstat(place)
         if not stat.S_ISREG(found.st_mode) or (found.st_size and found.st_ino != self.record.inode):
             raise Failure(EX_DATAERR, f"{name} is there, and not ours", "--backing-file with another name")
+        if found.st_size and "metadata" not in self.record.begun and not signatures.blank(name):
+            raise Failure(EX_DATAERR, f"{name} has data in it that is not ours", "--backing-file with another name")
         if found.st_ino != self.record.inode:
             os.chmod(place, 0o600)
             self.record.inode = found.st_ino
@@ -650,6 +662,11 @@ class Worker:
             self.end(step, True)
         elif (disk, peer) == ("Inconsistent", "Inconsistent") and not replication.startswith("Sync"):
             for host, uuid in ((self.host, self.generation()), (self.d.other(self.host).name, peer_generation)):
+                if not uuid and (host == self.host or not self.patient):
+                    raise Failure(
+                        EX_DATAERR, f"the data generation of the disk of {host} cannot be read",
+                        f"see 'drbdadm get-gi {self.d.resource}' there; nothing was changed",
+                    )  # fmt: skip
                 if uuid and int(uuid, 16) != creating.JUST_CREATED:
                     raise Failure(
                         EX_DATAERR, f"the disk of {host} has had data before (generation {uuid})",
@@ -696,6 +713,10 @@ class Worker:
         ours = "file-system" in self.record.begun and all(
             one.kind == "ocfs2" and one.is_uuid(self.d.uuid) for one in found
         )
+        if found and ours and signatures.made(self.d.device):
+            # mkfs outlived the run that began it.  The other side may have mounted it since.
+            self.end(step, True)
+            return
         if found and not ours:
             raise Failure(
                 EX_DATAERR, f"on {self.d.device} there is {', '.join(map(str, found))}", "nothing was changed on it"
@@ -703,7 +724,14 @@ class Worker:
         used = signatures.users(self.d.device)
         if used:
             raise Failure(EX_DATAERR, f"{self.d.device} {', '.join(used)}", "nothing was changed on it")
-        # One of ours that was never mounted, half-made, is made once more.
+        roles = [one.get("role", "Unknown") for one in self.state().connections.values()]
+        if roles != ["Secondary"]:
+            other = self.d.other(self.host).name
+            raise Failure(
+                EX_DATAERR, f"{other} is {', '.join(roles) or 'not connected'} and not Secondary: it may use {self.d.device}",
+                "nothing was changed on it; where nothing is mounted there, the same command goes on",
+            )  # fmt: skip
+        # One of ours that mkfs has not ended is made once more: nobody mounts that.
         self.begin(step.name)
         self._progress(f"{self.host}: mkfs.ocfs2")
         self.tool(step.commands[0], MKFS_LIMIT, status=EX_NO)
@@ -746,9 +774,10 @@ class Worker:
             if self.state().resource.get("role") != "Primary":
                 self.tool(["drbdadm", "primary", self.d.resource])
             found = signatures.findings(self.d.device)
-            if any(one.kind == "ocfs2" and one.is_uuid(self.d.uuid) for one in found):
+            if any(one.kind == "ocfs2" and one.is_uuid(self.d.uuid) for one in found) and signatures.made(self.d.device):
                 return {}
-            self.tool(["drbdadm", "secondary", self.d.resource])
+            # udev may hold it open for a moment: then it is Primary a little longer.
+            run(["drbdadm", "secondary", self.d.resource], 30)
             self._progress(f"{self.host}: waiting for the file system that {self.d.first} makes")
             time.sleep(EVERY)
 

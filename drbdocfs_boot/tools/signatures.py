@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EBUSY
+from errno import EBUSY, ENXIO
 
 from drbdocfs_boot import creating
 from drbdocfs_boot.creating import Finding
@@ -42,6 +42,38 @@ def findings(node: str) -> list[Finding]:
     if probed.code == BLKID_AMBIVALENT:
         found.append(Finding("more than one kind of data"))
     return found
+
+
+def blank(name: str) -> bool:
+    """Whether a file holds nothing but zeroes; holes, and allocated blocks never written to, need no reading.
+
+    Raises OSError.
+    """
+    fd = os.open(system.path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        at, end = 0, os.fstat(fd).st_size
+        while at < end:
+            try:
+                at = os.lseek(fd, at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == ENXIO:
+                    return True
+                raise
+            stop = os.lseek(fd, at, os.SEEK_HOLE)
+            while at < stop:
+                data = os.pread(fd, min(1 << 20, stop - at), at)
+                if not data or data.count(0) != len(data):
+                    return False
+                at += len(data)
+        return True
+    finally:
+        os.close(fd)
+
+
+def made(node: str) -> bool:
+    """Whether mkfs.ocfs2 has come to its end on a device: lost+found is the last that it writes, long after the
+    superblock with the UUID."""
+    return "lost+found" in run(["debugfs.ocfs2", "-R", "ls /", system.path(node)], 60).out.split()
 
 
 def size(node: str) -> int:

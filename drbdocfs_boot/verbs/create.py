@@ -275,14 +275,22 @@ def _serve(stack: str, request: dict[str, Any]) -> int:
     def out(**what: Any) -> None:
         print(json.dumps(what), flush=True)
 
+    if os.geteuid() != 0:
+        out(failure=[EX_NOPERM, "only root may do this", "--ssh root@HOST, or as root there"])
+        return EX_NOPERM
     try:
         with _only_one(stack):
             out(result=phase(request, lambda text: out(say=text), lambda text: out(progress=text)))
     except Failure as failure:
         out(failure=[failure.status, failure.message, failure.advice])
         return failure.status
-    except (Wrong, OSError) as error:
-        out(failure=[EX_NO, str(error), ""])
+    except BrokenPipeError:
+        raise
+    except (KeyError, Wrong) as error:
+        out(failure=[EX_USAGE, f"the request is none of drbdocfs create: {error}", "is the package the same on both?"])
+        return EX_USAGE
+    except OSError as error:
+        out(failure=[EX_NO, str(error), "mend that; the same command goes on"])
         return EX_NO
     return EX_OK
 
@@ -328,7 +336,8 @@ class _Other:
                 else:
                     answer.update(word)
             except (ValueError, TypeError, AttributeError):
-                noise.append(text)
+                # What is no JSON as a whole may still have some of ours in it, and that may hold the secret.
+                noise.append(text.partition("{")[0])
 
         command = ["drbdocfs", "create", self.stack, "--this-side", "--description", "-"]
         done = ssh.stream(way, command, json.dumps(request), line, QUIET_LIMIT)
@@ -500,6 +509,14 @@ class _Creation:
     def _save(self) -> None:
         name = os.path.abspath(self.args.save_description)
         # Below no other root: it is the administrator's own file.
+        try:
+            with open(name, encoding="utf-8") as old:
+                if json.load(old) == json.loads(json.dumps(creating.to_json(self.d))):
+                    return
+        except FileNotFoundError:
+            pass
+        except ValueError:
+            raise Failure(EX_NO, f"{name} is there, and holds something else", "--save-description ANOTHER") from None
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             json.dump(creating.to_json(self.d), file, indent=1)

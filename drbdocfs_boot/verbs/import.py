@@ -229,7 +229,11 @@ def _told(step: Step) -> None:
         "rename": (f"is now {os.path.basename(step.new)}", "back"),
         "unlink": ("removed", "back"),
     }[step.kind][0 if now == changes.AFTER else 1]
-    print(f"  {_printable(step.path)}: {done}", flush=True)
+    try:
+        print(f"  {_printable(step.path)}: {done}", flush=True)
+    except BrokenPipeError:
+        # The reader (head, less) has gone.  What was begun is done all the same.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _undo(name: str, force: bool) -> int:

@@ -148,6 +148,9 @@ class World:
                 return Result(0, f"TYPE={kind}\nUUID={extra}\n", "") if kind else Result(2, "", "")
             found = [{"type": kind, "uuid": extra, "label": None}] if kind else []
             return Result(0, json.dumps({"signatures": found}), "")
+        if argv[0] == "debugfs.ocfs2":
+            assert here.role == "Primary", "a Secondary cannot be read"
+            return Result(0, "\t9 16 1 2 .\n\t9 16 2 2 lost+found\n" if here.fs else "", "")
         if argv[:2] == ["losetup", "--list"]:
             if not here.loop:
                 return Result(0, "", "")
@@ -180,7 +183,8 @@ class World:
             replication = "SyncSource" if disk == "UpToDate" else "SyncTarget"
         return (
             f"exists resource name:r0 role:{here.role}\n"
-            f"exists connection name:r0 peer-node-id:0 conn-name:peer connection:{connection}\n"
+            f"exists connection name:r0 peer-node-id:0 conn-name:peer connection:{connection}"
+            f" role:{there.role if there.up else 'Unknown'}\n"
             f"exists device name:r0 volume:0 minor:0 disk:{disk}\n"
             f"exists peer-device name:r0 peer-node-id:0 conn-name:peer volume:0 replication:{replication}"
             f" peer-disk:{peer} out-of-sync:512\nexists -\n"
