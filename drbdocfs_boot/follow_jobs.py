@@ -91,15 +91,33 @@ class Follow:
 
     def unwind(self, stack: Stack) -> int:
         """Take down by the units' helpers what systemd has left, if anything; say how it ended.  The exit status."""
+        place = (records.read(stack.name, "promote") or {}).get("MOUNTPOINT", "") or stack.mountpoint
         for layer, unit in jobs.stop_units(stack).items():
-            if layer == "mount" and mounts.of_device(stack.device):
-                result = mounts.unmount(stack.mountpoint)
-            elif layer == "o2cb" and self.now[unit].active == "failed" and not self._keeps(stack):
-                result = run_tool([f"{HELPERS}/o2cb", "stop", stack.cluster], HELPER_LIMIT)
-            elif layer in RECORDED and records.read(stack.name, layer) is not None:
-                result = run_tool([f"{HELPERS}/{layer}", "stop", stack.name], HELPER_LIMIT)
-            else:
+            held = mounts.of_device(stack.device) if layer == "mount" else []
+            online = (
+                layer == "o2cb"
+                and self.now[unit].active == "failed"
+                and not jobs.shared(stack, self.configured, self.now)
+            )
+            if not (held or online or (layer in RECORDED and records.read(stack.name, layer) is not None)):
                 continue
+            # The units' own commands, past systemd: only as long as systemd does nothing with the stack itself.
+            self.now, self.queue = self.manager.look(self.names)
+            if jobs.pending(stack, self.queue) or not jobs.is_down(stack, self.now, keeps_o2cb=True):
+                return refuse(
+                    EX_NO,
+                    f"{stack.name} is not stopped: it was started again meanwhile",
+                    f"'drbdocfs status {stack.name}' shows it",
+                )
+            if held:
+                refused = _not_ours(stack, held, place)
+                if refused is not None:
+                    return refused
+                result = mounts.unmount(place)
+            elif online:
+                result = run_tool([f"{HELPERS}/o2cb", "stop", stack.cluster], HELPER_LIMIT)
+            else:
+                result = run_tool([f"{HELPERS}/{layer}", "stop", stack.name], HELPER_LIMIT)
             said = result.said.replace("<3>", "")
             if result.code != 0:
                 self.shown.steps(stack, [Step(layer, unit, jobs.FAILED, said)])
@@ -241,6 +259,23 @@ def _left(stack: Stack) -> list[str]:
     """Layers of the stack that were started and not stopped, whatever systemd has of them."""
     left = [layer for layer in RECORDED if records.read(stack.name, layer) is not None]
     return (["mount"] if mounts.of_device(stack.device) else []) + left
+
+
+def _not_ours(stack: Stack, held: Sequence[mounts.Mount], place: str) -> int | None:
+    """The exit status, after it was said, where an unmount of ``place`` would not be that of the stack's device."""
+    elsewhere = [mount.target for mount in held if mount.target != place]
+    top = next((mount for mount in reversed(mounts.table()) if mount.target == place), None)
+    if elsewhere:
+        what, target = f"{stack.device} is mounted on {', '.join(elsewhere)} as well", elsewhere[0]
+    elif top is not None and top.number not in [mount.number for mount in held]:
+        what, target = f"{top.source} ({top.type}) is mounted over it on {place}", place
+    else:
+        return None
+    return refuse(
+        EX_NO,
+        f"{stack.name} is not stopped: {what}",
+        f"'umount {target}' if it may go, then 'drbdocfs stop {stack.name}' again",
+    )
 
 
 def last_words(unit: UnitState, status: str, since: float) -> tuple[str, str]:

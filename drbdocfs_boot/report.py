@@ -14,10 +14,13 @@ from drbdocfs_boot.stack import Problem, Stack
 from drbdocfs_boot.systemd import UnitState
 from drbdocfs_boot.verdict import (
     ALONE_REFUSED,
+    DISK_GONE,
     NO_ADDRESS,
     NOT_UPTODATE,
     READY,
     RESYNCING,
+    SPLIT_BRAIN,
+    STAND_ALONE,
     WAITING,
     Verdict,
     clock,
@@ -333,6 +336,17 @@ def _waits_for(stack: StackReport) -> str:
     return reason
 
 
+def ailing(stack: StackReport) -> str:
+    """Why a stack that is up does not serve as it should; "" when it does."""
+    if stack.drbd is not None and stack.drbd.suspended:
+        return f"I/O is frozen ({stack.drbd.suspended})"
+    if stack.mount is not None and stack.mount.answers is False:
+        return "the file system does not answer: its I/O stands still"
+    if stack.drbd is not None and stack.drbd.verdict in (DISK_GONE, SPLIT_BRAIN, STAND_ALONE):
+        return stack.drbd.reason
+    return ""
+
+
 def summary(stack: StackReport) -> str:
     """One line: the state and its reason."""
     state = word(stack)
@@ -341,8 +355,9 @@ def summary(stack: StackReport) -> str:
         layer = next((one for one in stack.layers if one.state == state), None)
         if layer is not None:
             text = f"{layer.layer}: {layer.detail}" if layer.detail else layer.layer
-    if state == "up" and stack.drbd is not None and stack.drbd.verdict != "ready":
-        text = "; ".join(filter(None, (text, stack.drbd.reason)))
+    if state == "up":
+        reason = stack.drbd.reason if stack.drbd is not None and stack.drbd.verdict != READY else ""
+        text = "; ".join(dict.fromkeys(filter(None, (text, reason, ailing(stack)))))
     return f"{state}: {text}" if text else state
 
 

@@ -382,7 +382,11 @@ def timeline(
             milestones.setdefault(run.unit, run.ended)
     finished = next((event.at for event in journal.events if event.kind == FINISHED), None)
     booted = finished if finished is not None else milestones.get(MULTI_USER, float("inf"))
-    shut = any(e.kind == CLOSED or (e.unit == SHUTDOWN and e.kind == STARTED) for e in journal.events)
+    # journald stops within a boot, too: at the end of an initrd, and where it is restarted.
+    shut = any(
+        (e.kind == CLOSED and e.at >= journal.last - SLACK) or (e.unit == SHUTDOWN and e.kind == STARTED)
+        for e in journal.events
+    )
     ends = None if live is not None or shut else journal.last
     groups: list[dict[str, Run]] = []
     for run in found:

@@ -210,5 +210,6 @@ class Facts:
 def collect() -> Facts:
     """The facts of the root that is in force."""
     live = not system.path("")
-    host = os.uname().nodename if live else (system.read("/etc/hostname") or "").strip()
+    lines = [line.strip() for line in (system.read("/etc/hostname") or "").split("\n")]
+    host = os.uname().nodename if live else next((line for line in lines if line and line[0] != "#"), "")
     return Facts(live, os.environ.get("__DRBD_NODE__") or host or os.uname().nodename)

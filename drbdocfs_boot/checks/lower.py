@@ -44,9 +44,13 @@ def setting(facts: Facts, stack: Stack) -> Setting | None:
         return None
     # The nearest counts: volume before host, host before resource.
     levels: list[Statement] = []
+    wanted = next(
+        (v.words[1:2] for top in (resource, *resource.sections("on")) for v in top.sections("volume")
+         if _device(v, stack)), None
+    )  # fmt: skip
     for place in (*(s for s in resource.sections("on") if facts.host in s.words[1:]), resource):
         volumes = list(place.sections("volume"))
-        chosen = [v for v in volumes if _device(v, stack)] or volumes[:1]
+        chosen = [v for v in volumes if v.words[1:2] == wanted] if wanted is not None else volumes[:1]
         levels += [*chosen, place]
     disk = next((s for level in levels for s in level.settings("disk") if len(s.words) > 1), None)
     meta = next((s for level in levels for s in level.settings("meta-disk", "flexible-meta-disk")), None)

@@ -192,6 +192,8 @@ def _is_device(facts: Facts, stack: Stack, source: str) -> bool:
 
 def _is_lower(facts: Facts, stack: Stack, source: str) -> str:
     """How ``source`` leads to the stack's disk past DRBD; "" when it does not."""
+    if any(source.startswith(one.mountpoint + "/") for one in facts.reading.stacks):
+        return ""  # not looked at: it lies on a stack's own mount, which may not answer
     disk = lower.setting(facts, stack)
     if stack.backing_file and source.startswith("/") and lower.same(facts, source, stack.backing_file):
         return f"the backing file of stack {stack.name}"

@@ -116,7 +116,7 @@ def own_networks(facts: Facts) -> dict[Address, int] | None:
 def _hosts(stack: Stack, found: Resource) -> Iterator[Finding]:
     """What is wrong with an address whatever host it belongs to."""
     seen: dict[Address, str] = {}
-    families: dict[int, str] = {}
+    families: dict[str, set[int]] = {}
     for host in found.hosts.values():
         if not host.endpoints:
             message = f"'on {host.name}' has no address"
@@ -133,11 +133,12 @@ def _hosts(stack: Stack, found: Resource) -> Iterator[Finding]:
             if seen.setdefault(one.ip, host.name) != host.name:
                 message = f"{one.ip} is the address of {seen[one.ip]} and of {host.name}"
                 yield BOOK.finding("drbd-address-peer", place, message, stack.name)
-            families.setdefault(one.ip.version, host.name)
-        if len(families) > 1:
-            names = " and ".join(f"IPv{version} for {name}" for version, name in families.items())
-            yield BOOK.finding("drbd-address-family", host.statement.place, f"{names}", stack.name)
-            families = {}
+            families.setdefault(host.name, set()).add(one.ip.version)
+    # Several paths may be of several kinds, as long as each kind is on both sides.
+    if len({frozenset(kinds) for kinds in families.values()}) > 1:
+        words = (f"IPv{' and IPv'.join(map(str, sorted(kinds)))} for {name}" for name, kinds in families.items())
+        place = list(found.hosts.values())[-1].statement.place
+        yield BOOK.finding("drbd-address-family", place, " and ".join(words), stack.name)
 
 
 def _own(facts: Facts, stack: Stack, one: Endpoint, networks: dict[Address, int] | None) -> Iterator[Finding]:

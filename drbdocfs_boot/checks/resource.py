@@ -105,7 +105,7 @@ class Resource:
 
     def setting(self, section: str, *names: str) -> Statement | None:
         """The setting in force: of the connection where there is one only, of the resource, else of ``common``."""
-        connections = list(self.statement.sections("connection"))
+        connections = list(self.statement.sections("connection", "connection-mesh"))
         if len(connections) == 1:
             found = [s for one in connections[0].sections(section) for s in one.settings(*names)]
             if found:

@@ -97,8 +97,8 @@ _COMMAND = re.compile(
     r"(?<![\w./-])(?:/\S*/)?(mount|umount|mount\.ocfs2|drbdadm|drbdsetup|drbddisk|losetup|o2cb|o2cb_ctl)(?![\w.-])"
 )
 _SERVICE = re.compile(
-    r"(?:(?<![\w./-])(?:/\S*/)?(?:service|rc-service|invoke-rc\.d)\s+|/etc/(?:rc\.d/)?init\.d/|systemctl\s+\S*\s*start\s+)"
-    r"(drbd|o2cb|ocfs2|loop-for-drbd)(?![\w-])"
+    r"(?:(?<![\w./-])(?:/\S*/)?(?:service|rc-service|invoke-rc\.d)\s+|/etc/(?:rc\.d/)?init\.d/|systemctl\s+(?:-\S+\s+)*(?:re)?start\s+(?:-\S+\s+)*)"
+    r"(drbd|o2cb|ocfs2|loop-for-drbd)(?![\w-])(?!\s+status\b)"
 )
 _MODPROBE = re.compile(r"(?<![\w./-])(?:/\S*/)?modprobe\s+(?:-\S+\s+)*(drbd|ocfs2\w*|loop)\b")
 # Verbs that only look.
@@ -136,7 +136,9 @@ def find(facts: Facts) -> Iterator[Finding]:
 def _ours(facts: Facts, stack: Stack) -> list[str]:
     """Words by which a line means a stack's things."""
     disk = lower.setting(facts, stack)
+    by_name = f"/dev/drbd/by-res/{stack.resource}"
     found = [stack.device, stack.mountpoint, stack.backing_file, stack.loop_device, disk.name if disk else ""]
+    found += [by_name, f"{by_name}/0"]
     return [word for word in dict.fromkeys(found) if word]
 
 
@@ -151,8 +153,9 @@ def acts_on(facts: Facts, text: str) -> tuple[Stack | None, str] | None:
     service = _SERVICE.search(text)
     if service:
         return None, f"start of {service.group(1)}"
+    text = _LOOKS.sub("", text)
     command = _COMMAND.search(text)
-    if command and not _LOOKS.search(text):
+    if command:
         name = command.group(1)
         rest = text[command.end() :]
         for stack in facts.reading.stacks:

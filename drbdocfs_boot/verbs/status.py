@@ -12,11 +12,11 @@ from importlib import import_module
 from typing import Any, TextIO
 
 from drbdocfs_boot import choose, config, report, systemd, terminal, watch
-from drbdocfs_boot.exits import EX_CONFIG, EX_NO, EX_NOPERM, EX_OK, EX_UNAVAILABLE, refuse
+from drbdocfs_boot.exits import EX_CONFIG, EX_DATAERR, EX_NO, EX_NOPERM, EX_OK, EX_UNAVAILABLE, refuse
 from drbdocfs_boot.stack import Problem
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import PATH, find
-from drbdocfs_boot.verdict import NO_MODULE
+from drbdocfs_boot.verdict import NO_MODULE, SPLIT_BRAIN
 
 Look = Callable[[], "list[report.StackReport]"]
 
@@ -75,7 +75,9 @@ def _status(reports: list[report.StackReport], problems: tuple[Problem, ...], qu
         return EX_CONFIG
     if missing is not None:
         return EX_UNAVAILABLE
-    if any(one.state != "up" for one in reports):
+    if any(one.drbd is not None and one.drbd.verdict == SPLIT_BRAIN for one in reports):
+        return EX_DATAERR
+    if any(one.state != "up" or report.ailing(one) for one in reports):
         return EX_NO
     return EX_NOPERM if hidden else EX_OK
 

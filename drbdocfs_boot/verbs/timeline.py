@@ -14,7 +14,7 @@ from drbdocfs_boot.exits import EX_CANTCREAT, EX_CONFIG, EX_NO, EX_OK, EX_USAGE,
 from drbdocfs_boot.report import layer_units
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.timeline import Timeline
-from drbdocfs_boot.tools import files, journalctl
+from drbdocfs_boot.tools import files, journalctl, system
 from drbdocfs_boot.tools.failure import Failure
 
 MOST = 1000
@@ -122,13 +122,15 @@ def _collect(
         lines = _boot(boot_id, -place, stacks, everything)
         if lines is not None:  # the journal was rotated just now
             found.append(lines)
-    return found
+    return found or _no_boot(0)
 
 
 def _boot(boot: str, number: int, stacks: Sequence[Stack], everything: Sequence[Stack]) -> list[Timeline] | None:
     layers = list(dict.fromkeys(unit for stack in stacks for unit in layer_units(stack).values()))
     units = timeline.units_of(stacks, everything)
-    here = number == 0 and not journalctl.offline()
+    # With a clock that was wrong the last boot of the list need not be this one.
+    running = (system.read("/proc/sys/kernel/random/boot_id") or "").strip().replace("-", "")
+    here = boot in ("0", running) and not journalctl.offline()
     text = journalctl.entries(boot, journalctl.matches(units, layers, [stack.name for stack in stacks]))
     live: dict[str, timeline.Live] | None = None
     userspace = generators = None
