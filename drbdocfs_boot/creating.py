@@ -198,7 +198,7 @@ def checked(d: Description) -> Description:
     for host in d.hosts:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}", host.name):
             wrong.append(f"'{host.name}' is no host name")
-        if _family(host.address) == "":
+        if _family(host.address) == "" or "%" in host.address:
             wrong.append(f"'{host.address}' is no IP address")
         elif _family(host.cluster_address) != "ipv4":
             wrong.append(f"O2CB knows IPv4 only, and '{host.cluster_address}' of {host.name} is none")
@@ -253,8 +253,10 @@ def differences(old: Description, new: Description) -> list[str]:
 def resource_text(d: Description, driver: int) -> str:
     """The DRBD resource, for the driver (8 or 9).
 
-    Where data could be in doubt after a split brain nobody decides by himself: with both nodes Primary DRBD
-    disconnects.  Where to put ``fencing`` differs by driver, and it is the administrator's decision: not here.
+    Where data could be in doubt after a split brain nobody decides by himself.  ``discard-secondary`` would: one of two
+    that both wrote reboots, is Secondary when it connects, and loses what it wrote without a word (drbd_receiver.c,
+    drbd_asb_recover_1p); ``consensus`` gives up only what is unchanged.  Where to put ``fencing`` differs by driver,
+    and it is the administrator's decision: not here.
     """
     # What 8.4 takes for a mistake: a Primary by itself is of no use with two of them.
     options = "\toptions {\n\t\tauto-promote no;\n\t}\n" if driver == 9 else ""

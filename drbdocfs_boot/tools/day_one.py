@@ -26,12 +26,13 @@ from drbdocfs_boot.helpers import address
 from drbdocfs_boot.tools import drbd, files, losetup, mounts, o2cb, signatures, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Result, find, run
-from drbdocfs_boot.verdict import READY, peers_present
+from drbdocfs_boot.verdict import READY, Verdict, peers_present
 
 TOOLS = (
-    "blkid", "debugfs.ocfs2", "drbdadm", "drbdmeta", "drbdsetup", "losetup", "mkfs.ocfs2", "modprobe", "mount.ocfs2", "o2cb",
-    "systemctl", "wipefs",
+    "blkid", "debugfs.ocfs2", "drbdadm", "drbdmeta", "drbdsetup", "losetup", "mkfs.ocfs2", "modprobe", "mount.ocfs2",
+    "o2cb", "systemctl", "wipefs",
 )  # fmt: skip
+ROLE_LIMIT = 20.0  # seconds that the other side may be Primary while it looks at the disk
 CONNECT_LIMIT = 60.0  # seconds until both have found each other
 ALLOCATE_LIMIT = 600.0
 MKFS_LIMIT = 600.0
@@ -440,6 +441,12 @@ def _statements(section: drbdconf.Statement) -> Iterable[drbdconf.Statement]:
         yield from _statements(child)
 
 
+def _final(verdict: Verdict) -> Failure:
+    """What cannot get better by waiting; the wait's own statuses beyond those of the command are a plain no."""
+    known = (EX_DATAERR, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG)
+    return Failure(verdict.status if verdict.status in known else EX_NO, verdict.reason, verdict.advice)
+
+
 class Worker:
     """The steps of one host.  Each can be run again."""
 
@@ -529,9 +536,18 @@ class Worker:
     def do_resource_file(self, step: Step) -> None:
         already = self.write(step)
         # drbdadm has the last word, before anything else is done.
-        described = drbd.describe(self.d.resource)
+        try:
+            described = drbd.describe(self.d.resource)
+        except Failure:
+            if not already:
+                # One file that drbdadm refuses keeps it from all other resources, too.
+                os.unlink(system.path(self.d.resource_file))
+            raise
         if (self.d.device, self.d.host(self.host).disk) not in described.volumes:
-            raise Failure(EX_CONFIG, f"drbdadm reads {described.volumes} from {self.d.resource_file}")
+            raise Failure(
+                EX_CONFIG, f"drbdadm reads {described.volumes} from {self.d.resource_file}",
+                f"is there another resource {self.d.resource} in /etc/drbd.d?",
+            )  # fmt: skip
         self.end(step, already)
 
     def do_cluster_file(self, step: Step) -> None:
@@ -693,7 +709,7 @@ class Worker:
                 raise Failure(EX_UNAVAILABLE, f"DRBD resource {self.d.resource} is down", "the same command goes on")
             verdict = drbd.verdict(state, self.d.resource)
             if verdict.final:
-                raise Failure(verdict.status, verdict.reason, verdict.advice)
+                raise _final(verdict)
             if peers_present(state) and _disks(state)[1] not in ("", "DUnknown"):
                 return state
             if time.monotonic() >= deadline and not self.patient:
@@ -724,31 +740,51 @@ class Worker:
         used = signatures.users(self.d.device)
         if used:
             raise Failure(EX_DATAERR, f"{self.d.device} {', '.join(used)}", "nothing was changed on it")
-        roles = [one.get("role", "Unknown") for one in self.state().connections.values()]
-        if roles != ["Secondary"]:
-            other = self.d.other(self.host).name
-            raise Failure(
-                EX_DATAERR, f"{other} is {', '.join(roles) or 'not connected'} and not Secondary: it may use {self.d.device}",
-                "nothing was changed on it; where nothing is mounted there, the same command goes on",
-            )  # fmt: skip
+        self._peer_secondary()
         # One of ours that mkfs has not ended is made once more: nobody mounts that.
         self.begin(step.name)
         self._progress(f"{self.host}: mkfs.ocfs2")
         self.tool(step.commands[0], MKFS_LIMIT, status=EX_NO)
         self.end(step)
 
+    def _peer_secondary(self) -> None:
+        """Raises Failure (65) while the other side is Primary, or not there: it may have mounted what is here.
+
+        Without ssh the other side looks after the file system, and is Primary for a moment at each look (``second``).
+        """
+        deadline = time.monotonic() + ROLE_LIMIT
+        while True:
+            roles = [one.get("role", "Unknown") for one in self.state().connections.values()]
+            if roles == ["Secondary"]:
+                return
+            if time.monotonic() >= deadline:
+                other, role = self.d.other(self.host).name, ", ".join(roles) or "not connected"
+                raise Failure(
+                    EX_DATAERR, f"{other} is {role} and not Secondary: it may use {self.d.device}",
+                    "nothing was changed on it; where nothing is mounted there, the same command goes on",
+                )  # fmt: skip
+            time.sleep(0.2)
+
     def follow(self, step: Step) -> None:
-        """Until both disks are UpToDate, however long that takes."""
+        """Until both disks are UpToDate, however long that takes, but not without the other side."""
         pace = creating.Pace()
         whole = 0.0
+        seen = time.monotonic()
         while True:
             state = self.state()
             verdict = drbd.verdict(state, self.d.resource)
+            if peers_present(state) or self.patient:
+                seen = time.monotonic()
+            elif time.monotonic() - seen >= CONNECT_LIMIT:
+                raise Failure(
+                    EX_TEMPFAIL, f"the other side has gone for {CONNECT_LIMIT:.0f} s: {verdict.reason}",
+                    "the same command goes on from here once it is back",
+                )  # fmt: skip
             if verdict.kind == READY:
                 self.end(step)
                 return
             if verdict.final:
-                raise Failure(verdict.status, verdict.reason, verdict.advice)
+                raise _final(verdict)
             left = sum(int(p["out-of-sync"]) for p in state.peer_devices.values() if p.get("out-of-sync", "").isdigit())
             left *= 1024
             if left and any(p.get("replication", "").startswith("Sync") for p in state.peer_devices.values()):
@@ -774,7 +810,8 @@ class Worker:
             if self.state().resource.get("role") != "Primary":
                 self.tool(["drbdadm", "primary", self.d.resource])
             found = signatures.findings(self.d.device)
-            if any(one.kind == "ocfs2" and one.is_uuid(self.d.uuid) for one in found) and signatures.made(self.d.device):
+            there = any(one.kind == "ocfs2" and one.is_uuid(self.d.uuid) for one in found)
+            if there and signatures.made(self.d.device):
                 return {}
             # udev may hold it open for a moment: then it is Primary a little longer.
             run(["drbdadm", "secondary", self.d.resource], 30)

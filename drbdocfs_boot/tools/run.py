@@ -58,9 +58,11 @@ _SECRET = "--shared-secret="
 def _masked(text: str) -> str:
     head, *rest = text.split(_SECRET)
     for part in rest:
-        mark = part[0] if part.startswith(("'", '"')) else " "  # quoted where it holds blanks
-        end = part.find(mark, 1)
-        head += _SECRET + "***" + (part[end + (mark != " ") :] if end > 0 else "")
+        if part.startswith(("'", '"')):  # it has blanks in it
+            end = part.find(part[0], 1) + 1 or len(part)
+        else:
+            end = next((at for at, sign in enumerate(part) if sign in " ;'\""), len(part))
+        head += _SECRET + "***" + part[end:]
     return head
 
 

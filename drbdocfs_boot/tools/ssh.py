@@ -65,7 +65,10 @@ def stream(where: str, argv: Sequence[str], text: str, line: Callable[[str], Non
                     line(one.decode("utf-8", "replace"))
             if rest:
                 line(rest.decode("utf-8", "replace"))
-            code = process.wait()
+            # What is said is over; ssh may still wait for what the command has left behind.
+            code = process.wait(quiet_limit)
+        except subprocess.TimeoutExpired:
+            raise Failure(EX_UNAVAILABLE, f"{where} has not ended '{argv[0]}' in {quiet_limit:.0f} s") from None
         finally:
             if process.poll() is None:
                 process.kill()

@@ -427,7 +427,8 @@ class _Creation:
         if {own["state"], theirs["state"]} == {"new", "complete"}:
             done = next(report["host"] for report in reports if report["state"] == "complete")
             theirs["problems"].append(
-                [EX_DATAERR, f"{self.d.stack} was created on {done} before, and not on the other host", ""]
+                [EX_DATAERR, f"{self.d.stack} was created on {done} before, and not on the other host",
+                 "was that one replaced? docs/recovery.md; or is the record stale? drbdocfs-create(8), FILES"]
             )
         if own["bytes"] and theirs["bytes"] and own["bytes"] != theirs["bytes"] and not self.d.backing_file:
             own["notes"].append(
@@ -475,7 +476,11 @@ class _Creation:
                     " drbdocfs-create(8), FILES",
                 )
             if self.d.secret and before.secret != self.d.secret:
-                raise Failure(EX_CONFIG, f"the two hosts began {self.d.stack} apart from each other, with two secrets")
+                raise Failure(
+                    EX_CONFIG,
+                    f"the two hosts began {self.d.stack} apart from each other, with two secrets",
+                    "give one of the two up: drbdocfs-create(8), FILES",
+                )
             self.d = before
 
     def _tell(self, reports: list[dict[str, Any]]) -> None:

@@ -46,7 +46,7 @@ resource r0 {
 \t\tcram-hmac-alg sha256;
 \t\tshared-secret "5ec4e7";
 \t\tafter-sb-0pri discard-zero-changes;
-\t\tafter-sb-1pri discard-secondary;
+\t\tafter-sb-1pri consensus;
 \t\tafter-sb-2pri disconnect;
 \t}
 \ton server1 {
@@ -71,13 +71,13 @@ drbdsetup-84 new-minor r0 0 0
 drbdmeta 0 v08 /dev/loop7 internal apply-al
 drbdsetup-84 attach 0 /dev/loop7 /dev/loop7 internal
 drbdsetup-84 connect r0 ipv4:10.181.76.2:7789 ipv4:10.181.76.1:7789 --protocol=C --allow-two-primaries=yes \
---cram-hmac-alg=sha256 --shared-secret=5ec4e7 --after-sb-0pri=discard-zero-changes --after-sb-1pri=discard-secondary \
+--cram-hmac-alg=sha256 --shared-secret=5ec4e7 --after-sb-0pri=discard-zero-changes --after-sb-1pri=consensus \
 --after-sb-2pri=disconnect
 """,
     9: """\
 drbdsetup new-resource r0 1 --auto-promote=no
 drbdsetup new-minor r0 0 0
-drbdsetup new-peer r0 0 --_name=server1 --after-sb-2pri=disconnect --after-sb-1pri=discard-secondary \
+drbdsetup new-peer r0 0 --_name=server1 --after-sb-2pri=disconnect --after-sb-1pri=consensus \
 --after-sb-0pri=discard-zero-changes --shared-secret=5ec4e7 --cram-hmac-alg=sha256 --allow-two-primaries=yes \
 --protocol=C
 drbdsetup new-path r0 0 ipv4:10.181.76.2:7789 ipv4:10.181.76.1:7789

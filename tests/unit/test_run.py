@@ -70,7 +70,7 @@ def _alive(pid: int) -> bool:
         ("Command 'new-connection r0 --shared-secret=abc --x' terminated", "--shared-secret=*** --x' terminated"),
         ("--shared-secret='a b' --x", "--shared-secret=*** --x"),
         ("--shared-secret=abc", "--shared-secret=***"),
-        ("--shared-secret=one; --shared-secret=two", "--shared-secret=*** --shared-secret=***"),
+        ("--shared-secret=one; --shared-secret=two", "--shared-secret=***; --shared-secret=***"),
         ("nothing secret", "nothing secret"),
     ],
 )

@@ -26,6 +26,7 @@ from drbdocfs_boot.tools import ask, day_one, drbd, files, losetup, signatures, 
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Result
 from drbdocfs_boot.verbs import create
+from drbdocfs_boot.verdict import SPLIT_BRAIN, STAND_ALONE, Verdict
 
 FILE = "/drbd-loop.img"
 OPTIONS = [
@@ -390,6 +391,116 @@ def test_killed_at_every_step_and_run_again_ends_right(tmp_path: Path, capsys: p
             made.count = 0
             assert run(made, "create", "web", "--yes") == 0, place
             assert made.count == 0, place
+
+
+# --- what has happened meanwhile
+
+
+def cut_at(place: Path, patch: pytest.MonkeyPatch, words: str, when: str = "after") -> World:
+    """A run that was killed at the first change that has these words in it."""
+    for number in range(1, 100):
+        made: World = world.__wrapped__(place / str(number), patch)  # type: ignore[attr-defined]
+        made.fatal = (number, when)
+        with pytest.raises(Killed) as killed:
+            run(made)
+        made.fatal = (0, "")
+        made.go_to("server1")
+        if words in str(killed.value):
+            made.calls.clear()
+            return made
+    raise AssertionError(words)
+
+
+def test_a_file_system_that_was_ended_after_its_run_is_never_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mkfs outlives a run that is killed, and the other side, which has its part without ssh, has mounted it since."""
+    made = cut_at(tmp_path, monkeypatch, "mkfs.ocfs2")
+    made.kernels["server2"].role = "Primary"
+    made.kernels["server2"].mounted = True
+    assert run(made) == 0
+    assert not [call for call in made.calls if "mkfs.ocfs2" in call]
+
+
+@pytest.mark.parametrize("role", ["Primary", "Unknown"])
+def test_no_file_system_is_made_while_the_other_side_may_use_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], role: str
+) -> None:
+    monkeypatch.setattr(day_one, "ROLE_LIMIT", 0.1)
+    made = cut_at(tmp_path, monkeypatch, "mkfs.ocfs2", "before")
+    real = made._events
+    monkeypatch.setattr(made, "_events", lambda here, there: real(here, there).replace(
+        " role:Secondary\nexists device", f" role:{role}\nexists device"))  # fmt: skip
+    assert run(made) == 65
+    assert f"server2 is {role} and not Secondary: it may use /dev/drbd0" in capsys.readouterr().err
+    assert not [call for call in made.calls if "mkfs.ocfs2" in call]
+
+
+def test_a_generation_that_cannot_be_read_is_not_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = cut_at(tmp_path, monkeypatch, "primary --force", "before")
+    real = made._look
+
+    def look(argv: list[str], line: str, here: Kernel, there: Kernel) -> Result | None:
+        return Result(20, "", "no answer") if line == "drbdadm get-gi r0" else real(argv, line, here, there)
+
+    monkeypatch.setattr(made, "_look", look)
+    assert run(made) == 65
+    assert "the data generation of the disk of server1 cannot be read" in capsys.readouterr().err
+    assert not [call for call in made.calls if "--force" in call]
+
+
+def test_the_inode_of_a_file_that_is_gone_makes_nobody_elses_file_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = cut_at(tmp_path, monkeypatch, "losetup", "before")
+    # The same number: written in place, as ext4 gives it away again.
+    file = made.place / "server1" / FILE[1:]
+    with file.open("r+b") as opened:
+        opened.seek(1 << 19)
+        opened.write(b"precious")
+    before = file.read_bytes()
+    assert run(made) == 65
+    assert f"{FILE} is there already" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert made.calls == []
+
+
+def test_a_resource_file_that_drbdadm_refuses_does_not_stay(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would keep drbdadm from every other resource."""
+
+    def describe(resource: str) -> None:
+        raise Failure(78, f"DRBD resource {resource} is not configured for this host: parse error")
+
+    monkeypatch.setattr(drbd, "describe", describe)
+    assert run(world) == 78
+    assert "parse error" in capsys.readouterr().err
+    assert not world.exists("server1", "/etc/drbd.d/r0.res")
+
+
+def test_the_other_side_that_goes_in_the_first_sync_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(day_one, "CONNECT_LIMIT", 0.2)
+    made = cut_at(tmp_path, monkeypatch, "mkfs.ocfs2", "before")
+    real = made._do
+
+    def do(argv: list[str], line: str, here: Kernel) -> Result:
+        if argv[0] == "mkfs.ocfs2":
+            made.kernels["server2"].up = False
+        return real(argv, line, here)
+
+    monkeypatch.setattr(made, "_do", do)
+    assert run(made) == 75
+    assert "the other side has gone" in capsys.readouterr().err
+
+
+def test_a_verdict_that_only_the_wait_has_a_status_for_is_a_plain_no() -> None:
+    assert day_one._final(Verdict(STAND_ALONE, "r0 is StandAlone")).status == 1
+    assert day_one._final(Verdict(SPLIT_BRAIN, "split brain")).status == 65
 
 
 # --- refusals: nothing was changed
