@@ -28,6 +28,7 @@ MARK = "# drbdocfs-import {}: "
 NO_DEVICE = ("UUID", "LABEL", "PARTUUID", "PARTLABEL")
 # Options of fstab that say when to mount, not how.
 NOT_HOW = ("defaults", "noauto", "auto", "_netdev", "nofail", "user", "nouser")
+LIBRARIES = ("/lib/", "/usr/lib/")  # where a distribution has what its scripts source
 SHELLS = ("sh", "bash", "dash", "ksh")
 HARMLESS = frozenset(
     (
@@ -402,7 +403,9 @@ class _Import:
         self.loops: dict[str, str] = {}
         self.names: set[str] = set()
         self.judging: set[str] = set()
-        self.gives: set[str] = set()  # sourced files with settings or functions for what follows
+        # Of sourced files, which many scripts have in common.
+        self.settings: dict[str, shelltext.Script] = {}
+        self.touches: dict[tuple[str, str], bool] = {}  # (file, starter): whether it has something of ours
         self.owner = "STACK"
         self.o2cb_stays = O2CB_STAYS.format("CLUSTER")
 
@@ -479,10 +482,16 @@ class _Import:
             # Settings that a script sources, as those of the guide's kind do.
             file_of_settings = _sourced(command.words)
             if file_of_settings:
-                known.update(shelltext.read(self.sources.sourced(file_of_settings) or "").variables)
+                known.update(self._settings(self.sources.resolve(file_of_settings)).variables)
         script = shelltext.read(text, known) if known else first
         for command in script.commands:
             self._command(command, file, starter, deep)
+
+    def _settings(self, real: str) -> shelltext.Script:
+        """A sourced file by itself."""
+        if real not in self.settings:
+            self.settings[real] = shelltext.read(self.sources.sourced(real) or "")
+        return self.settings[real]
 
     def _line(self, text: str, file: str, number: int, starter: str) -> None:
         for command in shelltext.read(text).commands:
@@ -512,10 +521,6 @@ class _Import:
             if (given and text) or (text.startswith("#!") and "sh" in text.partition("\n")[0]):
                 before = len(self.boots)
                 self._script(real, text, starter, deep + 1)
-                if sourced:
-                    alone = shelltext.read(text)
-                    if alone.variables or alone.functions:
-                        self.gives.add(real)
                 for boot in self.boots[before:]:
                     # It is the call that can be taken out, not the line of the script that is called.
                     boot.command = Command(boot.command.words, command.row)
@@ -840,11 +845,18 @@ class _Import:
         if self._judge(boot.command.words) is not None:
             return False
         # A file that is sourced and has nothing of ours is settings and functions.
-        return not boot.sourced or any(
-            isinstance(self._judge(one.command.words), int)
-            for one in self.boots
-            if one.sourced == boot.sourced and one.starter == boot.starter
-        )
+        if not boot.sourced:
+            return True
+        key = (boot.sourced, boot.starter)
+        if key not in self.touches:
+            same = [one for one in self.boots if (one.sourced, one.starter) == key]
+            self.touches[key] = any(isinstance(self._judge(one.command.words), int) for one in same)
+        return self.touches[key]
+
+    def _gives(self, boot: _Boot) -> bool:
+        """Whether a command stands in a sourced file that has something for the lines after it."""
+        script = self._settings(boot.sourced) if boot.sourced else shelltext.Script()
+        return bool(script.variables or script.functions)
 
     def _mounts_all(self, ocfs2_only: bool) -> int | str:
         """A mount of all that fstab has without noauto: does that concern us, and nobody else?"""
@@ -901,6 +913,8 @@ class _Import:
             text = f"'{boot.said}': only the script knows which file that is, so it was not read"
             if any(word in ours or _slashes(word) in self.points for word in words[2:]):
                 self.out.blockers.append(Note(boot.place, f"{text}, and it is about ours: write its name"))
+            elif boot.sourced.startswith(LIBRARIES):
+                pass  # the distribution's hooks, in every script of that kind
             elif not boot.starter.startswith(("script ", "unit ")) or self._ranks(boot.starter):
                 self.out.kept.append(Note(boot.place, text))
 
@@ -924,7 +938,7 @@ class _Import:
                         self.out.kept.append(Note(f"{file}:{number}", f"{text[number - 1].strip()}: {rank}"))
                 continue
             others = [boot for boot in boots if self._other(boot) or (boot.name in CHANGES and not boot.called)]
-            gives = [boot.sourced for rank, boot in judged if isinstance(rank, int) and boot.sourced in self.gives]
+            gives = [boot.sourced for rank, boot in judged if isinstance(rank, int) and self._gives(boot)]
             row = boots[0].command.row
             if others or gives or not row.whole:
                 why = "is tied to the lines around it: take it out by hand"

@@ -9,6 +9,7 @@ import pytest
 
 from drbdocfs_boot import importing
 from drbdocfs_boot.importing import BINDS, MOUNTS, RAISES, Proposal
+from drbdocfs_boot.shelltext import UNKNOWN
 
 from .oldsetup import CLUSTER, FSTAB, LOOP_SCRIPT, NEW, RESOURCE, Host, guide
 
@@ -646,13 +647,14 @@ def test_a_file_that_is_sourced_is_read(host: Host) -> None:
 
 def test_a_sourced_library_is_no_work_of_a_script(host: Host) -> None:
     """Such as lsb's init-functions, which has many commands of its own; its settings count."""
-    host.put("/lib/lsb/init-functions", "I=/drbd-loop.img\nstart_it() {\n /sbin/start-stop-daemon $1\n}\nmv /a /b\n")
+    host.put("/lib/lsb/init-functions", "I=/drbd-loop.img\nstart_it() {\n /sbin/start-stop-daemon $1\n}\nmv /a /b\n. $F\n")
     script = "#!/bin/sh\n. /lib/lsb/init-functions\nlosetup /dev/loop7 $I\nmount /dev/drbd0\n"
     host.put("/etc/init.d/loop-for-drbd", script, 0o755)
     proposal = propose()
     assert keys(proposal)["backing_file"] == "/drbd-loop.img"
     assert not proposal.blockers
     assert [edit.rank for edit in proposal.edits if "loop-for" in edit.file] == [MOUNTS] * 4
+    assert not [note for note in proposal.kept if "loop-for" in note.place]
 
 
 @pytest.mark.parametrize(
@@ -671,7 +673,7 @@ def test_names_that_no_file_can_have_do_not_reach_the_system(host: Host) -> None
     host.put("/etc/rc.local", "\n".join(("#!/bin/sh", *lines, "mount /dev/drbd0", "")))
     assert edits(propose())[0] == f"/etc/rc.local:{len(lines) + 2}: mount /dev/drbd0"
     sources, _ = verb._sources()
-    name = "/a" + importing.UNKNOWN
+    name = "/a" + UNKNOWN
     assert (sources.read(name), sources.sourced(name), sources.link(name)) == (None, None, None)
 
 

@@ -690,7 +690,7 @@ def test_on_the_running_host_the_units_have_to_be_there(host: Host, monkeypatch:
 
 
 def test_the_last_import_is_the_last_one_whatever_the_clock_says(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+    made: list[str] = []
     times = ["20260101-000005", "20260101-000005", "20260101-000004", *["20250101-000000"] * 8, "20260101-000006"]
     for now in times:
         monkeypatch.setattr(verb.time, "strftime", lambda form, now=now: now if "%H" in form else "2026-01-01")
@@ -707,7 +707,8 @@ def test_the_last_import_is_the_last_one_whatever_the_clock_says(host: Host, mon
 
 def stop_before(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException]) -> None:
     """The step of that number, and those after it, are not done."""
-    real, done = changes._do, []
+    done: list[changes.Step] = []
+    real = changes._do
 
     def do(one: changes.Set, what: changes.Step) -> None:
         if len(done) == step:
