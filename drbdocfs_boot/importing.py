@@ -28,18 +28,31 @@ MARK = "# drbdocfs-import {}: "
 NO_DEVICE = ("UUID", "LABEL", "PARTUUID", "PARTLABEL")
 # Options of fstab that say when to mount, not how.
 NOT_HOW = ("defaults", "noauto", "auto", "_netdev", "nofail", "user", "nouser")
+LIBRARIES = ("/lib/", "/usr/lib/")  # where a distribution has what its scripts source
 SHELLS = ("sh", "bash", "dash", "ksh")
 HARMLESS = frozenset(
     (
         "sleep", "echo", "printf", "logger", "true", "false", ":", "test", "[", "[[", "sync", "wait", "udevadm",
         "mountpoint", "grep", "egrep", "cat", "awk", "head", "tail", "cut", "tr", "date", "basename", "dirname",
-        "exit", "return", ".", "source", "set", "shift", "break", "continue", "local", "cd", "ls", "stat", "touch",
-        "rm", "mkdir", "umask", "id", "type", "which", "pidof", "lsmod", "seq", "losetup", "umount", "success",
+        "exit", "return", ".", "source", "set", "shift", "break", "continue", "local", "cd", "ls", "stat", "umask",
+        "id", "type", "which", "pidof", "lsmod", "seq", "losetup", "umount", "success",
         "failure", "action", "log_daemon_msg", "log_end_msg", "log_progress_msg", "log_success_msg",
         "log_failure_msg", "log_warning_msg", "log_action_msg", "log_begin_msg",
     )
 )  # fmt: skip
-BEFORE_COMMAND = ("sudo", "nohup", "exec", "command", "nice", "ionice", "setsid", "env")
+# What only runs the command that follows, with the letters of its options that take the next word.
+BEFORE_COMMAND = {
+    "sudo": "ugpCchrtTRD", "nohup": "", "exec": "a", "command": "", "nice": "n", "ionice": "cnpPu", "setsid": "",
+    "env": "uC", "timeout": "ks",
+}  # fmt: skip
+BEFORE_COMMAND_LONG = frozenset(
+    ("--user", "--group", "--adjustment", "--class", "--classdata", "--unset", "--signal", "--kill-after")
+)
+# What changes files: harmless in a script of ours on its lock and its pid only, and never in a line that is to go.
+CHANGES = frozenset(
+    ("rm", "rmdir", "touch", "mkdir", "ln", "cp", "mv", "chmod", "chown", "install", "tee", "truncate", "unlink")
+)
+PASSING = ("/var/lock/", "/var/run/", "/run/", "/dev/null")  # where nothing outlives a boot
 STACK_MODULES = frozenset(
     ("drbd", "ocfs2", "loop", "configfs", "ocfs2_stack_o2cb", "ocfs2_dlmfs", "ocfs2_dlm", "ocfs2_nodemanager")
 )
@@ -65,8 +78,9 @@ WHY = {
 @dataclass(frozen=True)
 class Sources:
     """The host's files.  ``read``: a text, or None; ``names``: sorted names in a directory; ``link``: where a link
-    points, or None; ``resolve``: a name with all links followed; ``glob`` as in drbdconf.load.  ``bound``: loop device
-    -> file that the kernel has bound to it now."""
+    points, or None; ``resolve``: a name with all links followed; ``glob`` as in drbdconf.load.  ``sourced``: as
+    ``read``, also where no line says that it is a script.  ``bound``: loop device -> file that the kernel has bound to
+    it now; ``parts``: loop devices that have a part of their file only."""
 
     host: str
     today: str
@@ -75,8 +89,10 @@ class Sources:
     link: Callable[[str], str | None]
     resolve: Callable[[str], str]
     glob: Callable[[str], Iterable[str]]
+    sourced: Callable[[str], str | None]
     reading: Reading = field(default_factory=Reading)
     bound: dict[str, str] = field(default_factory=dict)
+    parts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -166,11 +182,24 @@ class _Resource:
 
 @dataclass
 class _Boot:
-    """A command that runs at boot: where it stands, and what starts it (rc.local or a crontab, a script, a unit)."""
+    """A command that runs at boot: where it stands, and what starts it (rc.local or a crontab, a script, a unit).
+
+    ``called``: it stands in another file, which the line there runs; ``sourced``: that file, where the line sources it.
+    """
 
     command: Command
     file: str
     starter: str
+    called: bool = False
+    sourced: str = ""
+
+    @property
+    def said(self) -> str:
+        return " ".join(self.command.words).replace(UNKNOWN, "?")
+
+    @property
+    def name(self) -> str:
+        return self.command.words[0].rpartition("/")[2]
 
     @property
     def place(self) -> str:
@@ -249,18 +278,36 @@ def _plain(words: list[str]) -> list[str]:
     words = list(words)
     while words:
         name = words[0].rpartition("/")[2]
-        if name not in (*BEFORE_COMMAND, "timeout"):
+        if name not in BEFORE_COMMAND:
             break
         words.pop(0)
         while words and words[0].startswith("-"):
             option = words.pop(0)
-            if option in ("-n", "-c", "-k", "-s", "-u", "-g") and len(words) > 1:
+            if name == "command" and option in ("-v", "-V"):
+                return ["type", *words]  # it only asks whether there is one
+            short = not option.startswith("--") and option[-1] in BEFORE_COMMAND[name] and len(option) == 2
+            if words and (short or option in BEFORE_COMMAND_LONG):
                 words.pop(0)
         if name == "timeout" and words:
             words.pop(0)
-        while name == "env" and words and "=" in words[0]:
+        while name in ("env", "sudo") and words and "=" in words[0]:
             words.pop(0)
     return words
+
+
+def _shell(words: list[str]) -> tuple[str, str]:
+    """(script file, command text) that a shell is called with; "" for what there is not."""
+    rest = words[1:]
+    text = False
+    while rest and rest[0][:1] in ("-", "+"):
+        option = rest.pop(0)
+        if option in ("-", "--"):
+            break
+        if not option.startswith("--"):
+            text = text or "c" in option
+        if rest and (option in ("--rcfile", "--init-file") or (option[1:2] != "-" and option[-1] in "oO")):
+            rest.pop(0)
+    return ("", rest[0] if rest else "") if text else (rest[0] if rest else "", "")
 
 
 def _positional(words: list[str], with_value: str, long_with_value: tuple[str, ...] = ()) -> list[str]:
@@ -297,8 +344,9 @@ def losetup_bind(words: list[str]) -> tuple[str, str] | None:
 
 def binds_a_part(words: list[str]) -> bool:
     """Whether a losetup command binds something else than the whole file."""
-    return words[0].rpartition("/")[2] == "losetup" and any(
-        word.startswith(("-o", "--offset", "--sizelimit")) for word in words[1:]
+    return losetup_bind(words) is not None and any(
+        word.startswith(("--offset", "--sizelimit")) or (word.startswith("-") and word[1:2] != "-" and "o" in word)
+        for word in words[1:]
     )
 
 
@@ -355,6 +403,9 @@ class _Import:
         self.loops: dict[str, str] = {}
         self.names: set[str] = set()
         self.judging: set[str] = set()
+        # Of sourced files, which many scripts have in common.
+        self.settings: dict[str, shelltext.Script] = {}
+        self.touches: dict[tuple[str, str], bool] = {}  # (file, starter): whether it has something of ours
         self.owner = "STACK"
         self.o2cb_stays = O2CB_STAYS.format("CLUSTER")
 
@@ -429,16 +480,18 @@ class _Import:
         first = shelltext.read(text)
         for command in first.commands:
             # Settings that a script sources, as those of the guide's kind do.
-            if (
-                command.words[0] in (".", "source")
-                and command.words[1:2] != []
-                and command.words[1].startswith("/etc/")
-                and UNKNOWN not in command.words[1]
-            ):
-                known.update(shelltext.read(self.sources.read(command.words[1]) or "").variables)
+            file_of_settings = _sourced(command.words)
+            if file_of_settings:
+                known.update(self._settings(self.sources.resolve(file_of_settings)).variables)
         script = shelltext.read(text, known) if known else first
         for command in script.commands:
             self._command(command, file, starter, deep)
+
+    def _settings(self, real: str) -> shelltext.Script:
+        """A sourced file by itself."""
+        if real not in self.settings:
+            self.settings[real] = shelltext.read(self.sources.sourced(real) or "")
+        return self.settings[real]
 
     def _line(self, text: str, file: str, number: int, starter: str) -> None:
         for command in shelltext.read(text).commands:
@@ -450,27 +503,32 @@ class _Import:
         if not words:
             return
         name = words[0].rpartition("/")[2]
-        if name in SHELLS and words[1:2] == ["-c"] and len(words) > 2:
-            for one in shelltext.read(words[2]).commands:
-                self._command(Command(one.words, command.row), file, starter, deep)
-            return
         called = words[0]
         if name in SHELLS:
-            called = next((word for word in words[1:] if not word.startswith("-")), "")
+            called, text_of_it = _shell(words)
+            if text_of_it:
+                for one in shelltext.read(text_of_it).commands:
+                    self._command(Command(one.words, command.row), file, starter, deep)
+                return
         service = _service(words, name)
+        sourced = _sourced(words)
         if service:
             self._init_script(service)
-        elif deep < 2 and called.startswith("/") and UNKNOWN not in called:
-            real = self.sources.resolve(called)
-            text = self.sources.read(real) or ""
-            if text.startswith("#!") and "sh" in text.partition("\n")[0]:
+        elif deep < 2 and (sourced or (called.startswith("/") and UNKNOWN not in called)):
+            real = self.sources.resolve(sourced or called)
+            given = bool(sourced) or name in SHELLS  # as a script, whatever its first line is
+            text = (self.sources.sourced(real) if given else self.sources.read(real)) or ""
+            if (given and text) or (text.startswith("#!") and "sh" in text.partition("\n")[0]):
                 before = len(self.boots)
                 self._script(real, text, starter, deep + 1)
                 for boot in self.boots[before:]:
                     # It is the call that can be taken out, not the line of the script that is called.
                     boot.command = Command(boot.command.words, command.row)
                     boot.file = file
-                return
+                    boot.called = True
+                    boot.sourced = sourced and real
+                if not sourced:
+                    return
         self.boots.append(_Boot(Command(words, command.row), file, starter))
 
     def _init_script(self, name: str) -> None:
@@ -491,13 +549,23 @@ class _Import:
                     continue
                 file, links = self.units.setdefault(name, (self.sources.resolve(link), []))
                 links.append(link)
+        for name, (file, links) in list(self.units.items()):
+            if name.endswith(".timer"):
+                started = _keys(self.sources.read(file) or "").get("Unit") or name[: -len("timer")] + "service"
+                head, at, tail = started.partition("@")
+                template = f"{UNITS}/{head}@.{tail.rpartition('.')[2]}"
+                own = f"{UNITS}/{started}"
+                if at and self.sources.read(own) is None:
+                    own = template
+                # It is the timer's link that starts it.
+                _, all_links = self.units.setdefault(started, (self.sources.resolve(own), []))
+                all_links += links
         for name, (file, _) in self.units.items():
             text = self.sources.read(file) if name.endswith(".service") else None
+            instance = name.partition("@")[2].rpartition(".")[0]
             for number, line in enumerate((text or "").replace("\\\n", "  ").split("\n"), 1):
                 key, equals, value = line.strip().partition("=")
-                # The instance of a template.
-                instance = name.partition("@")[2].rpartition(".")[0]
-                value = value.replace("%i", instance).replace("%I", instance)
+                value = value.replace("%i", instance).replace("%I", _unescaped(instance))
                 if equals and key.strip() in ("ExecStart", "ExecStartPre", "ExecStartPost"):
                     self._line(value.strip().lstrip("-@:+!|"), file, number, f"unit {name}")
 
@@ -529,22 +597,34 @@ class _Import:
             return
         target, volume, options, where = next(place for place in places if place[0] == point)
         self._device(found, volume, point)
+        if self._part(volume.disk, "", volume.disk_place):
+            return
         self._backing(found, resource, volume)
+        if self._part(volume.disk, found.keys.get("backing_file", ""), volume.disk_place):
+            return
         if not self._cluster(found, name):
             return
         found.put("mountpoint", target, where)
         line = next((one for one in self.fstab if one.target == target), None)
         if line is not None and not self._fits(line, found, volume):
             return
-        part = [boot for boot in self.boots if binds_a_part(boot.command.words) and volume.disk in boot.command.words]
-        if part:
-            text = f"binds a part of the file to {volume.disk} (an offset or a limit): no stack of ours can do that"
-            self.out.refused.append(Note(part[0].place, text))
-            return
         # The generator orders the line, or the unit, that is there, and the options are in it.
         if line is None and not where.endswith(".mount") and how(options):
             found.put("mount_options", how(options), where)
         self.out.stacks.append(found)
+
+    def _part(self, loop: str, file: str, place: str) -> bool:
+        """Whether a loop device has a part of its file only, at boot or now; said where it is so."""
+        what = "a part of the file (an offset or a limit), and no stack of ours can do that"
+        for boot in self.boots:
+            words = boot.command.words
+            if binds_a_part(words) and (loop in words[1:] or (file and file in words[1:])):
+                self.out.refused.append(Note(boot.place, f"'{boot.said}' binds {what}"))
+                return True
+        if loop in self.sources.parts:
+            self.out.refused.append(Note(place, f"{loop} is bound to {what}"))
+            return True
+        return False
 
     def _fits(self, line: fstab.Line, found: Found, volume: _Volume) -> bool:
         """Whether the generator would take fstab's line for the mount point; said where not."""
@@ -564,7 +644,7 @@ class _Import:
                 if line.spec in volume.names and line.type in ("ocfs2", "auto"):
                     found.append((line.target, volume, line.options, f"{FSTAB}:{line.number}"))
             for name, (file, _) in self.units.items():
-                keys = _mount_unit(self.sources.read(file) or "") if name.endswith(".mount") else {}
+                keys = _keys(self.sources.read(file) or "") if name.endswith(".mount") else {}
                 if keys.get("What") in volume.names and keys.get("Where"):
                     found.append((_slashes(keys["Where"]), volume, keys.get("Options", ""), file))
             for boot in self.boots:
@@ -748,7 +828,35 @@ class _Import:
             return self._mounts_all(True)
         if service and self._script_rank(service) is not None:
             return self._script_rank(service)
+        if name in CHANGES:
+            return "" if self._passes(rest) else None
         return "" if name in HARMLESS else None
+
+    def _passes(self, arguments: list[str]) -> bool:
+        """Whether all that a command changes is a lock, a pid, or the directory of a mount of ours."""
+        named = _positional(arguments, "m", ("--mode",))
+        return bool(named) and all(
+            (name.startswith(PASSING) and ".." not in name.split("/")) or _slashes(name) in self.points
+            for name in named
+        )
+
+    def _other(self, boot: _Boot) -> bool:
+        """Whether a command is no work of ours, so that it must not go with what is."""
+        if self._judge(boot.command.words) is not None:
+            return False
+        # A file that is sourced and has nothing of ours is settings and functions.
+        if not boot.sourced:
+            return True
+        key = (boot.sourced, boot.starter)
+        if key not in self.touches:
+            same = [one for one in self.boots if (one.sourced, one.starter) == key]
+            self.touches[key] = any(isinstance(self._judge(one.command.words), int) for one in same)
+        return self.touches[key]
+
+    def _gives(self, boot: _Boot) -> bool:
+        """Whether a command stands in a sourced file that has something for the lines after it."""
+        script = self._settings(boot.sourced) if boot.sourced else shelltext.Script()
+        return bool(script.variables or script.functions)
 
     def _mounts_all(self, ocfs2_only: bool) -> int | str:
         """A mount of all that fstab has without noauto: does that concern us, and nobody else?"""
@@ -776,11 +884,7 @@ class _Import:
         if not self.out.stacks and not self.out.existing:
             return
         for boot in self.boots:
-            words = boot.command.words
-            tool = words[0].rpartition("/")[2]
-            if tool == "drbdadm" and set(words) & set(BRINGS) and any(UNKNOWN in word for word in words[1:]):
-                text = f"'{' '.join(words).replace(UNKNOWN, '?')}': only the script knows which resource: write its name"
-                self.out.blockers.append(Note(boot.place, text))
+            self._unknown(boot)
         edits: list[Edit] = []
         edits += self._line_edits()
         for name, links in self.scripts.items():
@@ -798,6 +902,26 @@ class _Import:
             if enabled == "true":
                 self.out.kept.append(Note(file, f"O2CB_ENABLED=true stays: {self.o2cb_stays}"))
 
+    def _unknown(self, boot: _Boot) -> None:
+        """Say what only the script knows, where it may touch our stacks."""
+        words = boot.command.words
+        if boot.name == "drbdadm" and set(words) & set(BRINGS) and any(UNKNOWN in word for word in words[1:]):
+            text = f"'{boot.said}': only the script knows which resource: write its name"
+            self.out.blockers.append(Note(boot.place, text))
+        if boot.name in (".", "source") and words[1:] and not _sourced(words):
+            ours = self.devices | self.names | self.points | set(self.loops)
+            text = f"'{boot.said}': only the script knows which file that is, so it was not read"
+            if any(word in ours or _slashes(word) in self.points for word in words[2:]):
+                self.out.blockers.append(Note(boot.place, f"{text}, and it is about ours: write its name"))
+            elif boot.sourced.startswith(LIBRARIES):
+                pass  # the distribution's hooks, in every script of that kind
+            elif not boot.starter.startswith(("script ", "unit ")) or self._ranks(boot.starter):
+                self.out.kept.append(Note(boot.place, text))
+
+    def _ranks(self, starter: str) -> list[int]:
+        judged = [self._judge(boot.command.words) for boot in self.boots if boot.starter == starter]
+        return [rank for rank in judged if isinstance(rank, int)]
+
     def _line_edits(self) -> Iterator[Edit]:
         """Lines of rc.local and of crontabs."""
         rows: dict[tuple[str, int], list[_Boot]] = {}
@@ -813,13 +937,15 @@ class _Import:
                     if isinstance(rank, str) and rank:
                         self.out.kept.append(Note(f"{file}:{number}", f"{text[number - 1].strip()}: {rank}"))
                 continue
-            others = [boot for rank, boot in judged if rank is None]
+            others = [boot for boot in boots if self._other(boot) or (boot.name in CHANGES and not boot.called)]
+            gives = [boot.sourced for rank, boot in judged if isinstance(rank, int) and self._gives(boot)]
             row = boots[0].command.row
-            if others or not row.whole:
+            if others or gives or not row.whole:
                 why = "is tied to the lines around it: take it out by hand"
                 if others:
-                    command = " ".join(others[0].command.words).replace(UNKNOWN, "?")
-                    why = f"also runs '{command}': put that on a line of its own"
+                    why = f"also runs '{others[0].said}': put that on a line of its own"
+                elif gives:
+                    why = f"{gives[0]} also has settings or functions for the lines after it: take our part out by hand"
                 self.out.blockers.append(Note(f"{file}:{number}", f"{text[number - 1].strip()}: {why}"))
                 continue
             rank = min(ranks)
@@ -891,16 +1017,16 @@ class _Import:
                 self.out.blockers.append(Note(boot.place, f"{starter} {text}"))
                 return False
             # A script that only binds may call what it likes besides: functions of its distribution's kind.
-            name = words[0].rpartition("/")[2]
-            acts = name in ACTS or (words[0].startswith("/") and name not in HARMLESS)
-            if rank is None and (acts or self._does_more(starter)):
-                text = f"also runs '{' '.join(words).replace(UNKNOWN, '?')}': take our part out by hand"
+            name = boot.name
+            acts = name in ACTS or name in CHANGES or (words[0].startswith("/") and name not in HARMLESS)
+            if self._other(boot) and (acts or self._does_more(starter)):
+                text = f"also runs '{boot.said}': take our part out by hand"
                 self.out.blockers.append(Note(boot.place, f"{starter} {text}"))
                 return False
         return True
 
     def _does_more(self, starter: str) -> bool:
-        ranks = [self._judge(b.command.words) for b in self.boots if b.starter == starter]
+        ranks = self._ranks(starter)
         return starter.startswith("unit ") or MOUNTS in ranks or RAISES in ranks
 
     def _unit_edits(self, name: str, file: str, links: list[str]) -> Iterator[Edit]:
@@ -916,7 +1042,7 @@ class _Import:
         elif name == "o2cb.service":
             rank = f"stays: {self.o2cb_stays}"
         elif name.endswith(".mount"):
-            keys = _mount_unit(self.sources.read(file) or "")
+            keys = _keys(self.sources.read(file) or "")
             if keys.get("Where") and _slashes(keys["Where"]) in self.points:
                 rank = "stays: the generator orders it, and the mount's options are its own"
         elif name.endswith(".service") and not name.startswith("drbdocfs"):
@@ -957,13 +1083,31 @@ def _reboot_command(line: str, file: str) -> str:
     return rest.strip()
 
 
-def _mount_unit(text: str) -> dict[str, str]:
+def _keys(text: str) -> dict[str, str]:
     keys = {}
     for line in text.split("\n"):
         key, equals, value = line.strip().partition("=")
         if equals and not key.startswith(("#", ";")):
             keys[key.strip()] = value.strip()
     return keys
+
+
+def _sourced(words: list[str]) -> str:
+    """The file that a command reads into its own shell, or "" where it does not, or only the script knows."""
+    if words[0] not in (".", "source") or len(words) < 2 or not words[1].startswith("/") or UNKNOWN in words[1]:
+        return ""
+    return words[1]
+
+
+def _unescaped(instance: str) -> str:
+    """An instance as systemd has it in %I: see systemd-escape(1)."""
+    out = instance.replace("-", "/").split("\\x")
+    for position, piece in enumerate(out[1:], 1):
+        try:
+            out[position] = bytes([int(piece[:2], 16)]).decode("latin-1") + piece[2:]
+        except ValueError:
+            out[position] = "\\x" + piece
+    return "".join(out)
 
 
 def _slashes(path: str) -> str:

@@ -40,10 +40,14 @@ class Command:
 
 @dataclass
 class Script:
-    """What a text holds; ``variables`` as they are in the end, UNKNOWN where they have more than one value."""
+    """What a text holds; ``variables`` as they are in the end, UNKNOWN where they have more than one value.
+
+    ``functions``: names of those that it defines.
+    """
 
     commands: list[Command] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
+    functions: frozenset[str] = frozenset()
 
 
 def read(text: str, variables: dict[str, str] | None = None) -> Script:
@@ -53,7 +57,8 @@ def read(text: str, variables: dict[str, str] | None = None) -> Script:
     second = _Reader(text, first.variables, fixed=True)
     second.run()
     # A call of a function of the text itself is no command: what the function does stands there, too.
-    return Script([c for c in second.commands if c.words[0] not in second.functions], second.variables)
+    commands = [c for c in second.commands if c.words[0] not in second.functions]
+    return Script(commands, second.variables, frozenset(second.functions))
 
 
 class _Reader:

@@ -156,11 +156,9 @@ def begin(name: str, steps: list[tuple[Step, str, str]]) -> Set:
     for old in system.names(PLACE):
         if not system.exists(f"{PLACE}/{old}/{MANIFEST}") and old[:1].isdigit():
             shutil.rmtree(system.path(f"{PLACE}/{old}"))
-    number = 1
-    wanted = name
-    while system.exists(f"{PLACE}/{name}"):
-        number += 1
-        name = f"{wanted}-{number}"
+    last = max((old for old in system.names(PLACE) if system.exists(f"{PLACE}/{old}/{MANIFEST}")), default="")
+    if name <= last:
+        name = _after(last)  # a second one in a second, or the clock was set back
     made: list[str] = []
     for position, (step, old_text, new_text) in enumerate(steps, 1):
         if step.kind not in ("create", "replace"):
@@ -186,6 +184,14 @@ def begin(name: str, steps: list[tuple[Step, str, str]]) -> Set:
     return new
 
 
+def _after(last: str) -> str:
+    """A name that sorts after another: the last import is the one whose name is the last."""
+    head, _, tail = last.rpartition("-")
+    if head.count("-") and tail in tuple("2345678"):
+        return f"{head}-{int(tail) + 1}"
+    return f"{last}-2"
+
+
 def _sha(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -202,11 +208,18 @@ def finish(changes: Set, told: Callable[[Step], None]) -> None:
     changes.save()
 
 
-def undo(changes: Set, force: bool, told: Callable[[Step], None]) -> None:
+def undo(changes: Set, force: bool, told: Callable[[Step], None]) -> list[str]:
     """Take back what is done, in reverse order.  Raises Conflict before anything is done (unless ``force``), OSError.
 
-    With ``force`` what was changed since is kept beside the backups, as N-NAME.forced.
+    With ``force`` what was changed since is kept beside the backups, as N-NAME.forced.  Returns the files that are not
+    as they were found, and were left so: of a set that was begun and has done nothing none was its own.
     """
+    states = [step.state() for step in changes.steps]
+    if changes.state == BEGUN and AFTER not in states:
+        for step in changes.steps:
+            _sweep(step)
+        _undone(changes)
+        return [step.path for step, state in zip(changes.steps, states) if state == OTHER]
     if not force:
         _must_be_ours(changes.steps)
     if changes.state != UNDOING:
@@ -220,6 +233,12 @@ def undo(changes: Set, force: bool, told: Callable[[Step], None]) -> None:
             _undo(changes, step)
             told(step)
         _sweep(step)
+    _undone(changes)
+    return []
+
+
+def _undone(changes: Set) -> None:
+    """The end of an undo: directories that the import made go, unless something else is in them."""
     for directory in changes.made:
         try:
             os.rmdir(system.path(directory))

@@ -26,7 +26,10 @@ def write(name: str, text: str, mode: int | None = None) -> None:
     if mode is None:
         mode = 0o644 if old is None else old.st_mode & 0o7777
     new = f"{target}.{os.getpid()}.drbdocfs-new"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    # Others may write in some directories, such as that of the crontabs: a link of theirs is not followed.
+    if os.path.lexists(new):
+        os.unlink(new)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)

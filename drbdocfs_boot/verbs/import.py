@@ -11,13 +11,15 @@ import re
 import stat
 import sys
 import time
+from collections.abc import Callable
 
 from drbdocfs_boot import config, importing, lean, terminal
-from drbdocfs_boot.checks import facts
+from drbdocfs_boot.checks import facts, unitfiles
 from drbdocfs_boot.exits import (
     EX_CANTCREAT,
     EX_CONFIG,
     EX_DATAERR,
+    EX_INTERRUPTED,
     EX_NO,
     EX_NOPERM,
     EX_OK,
@@ -36,6 +38,7 @@ LARGEST = 1 << 20  # bytes; no boot script is larger
 OWN = ("/etc/", "/var/spool/cron/")  # where a file is the administrator's, so that he is told what is not read
 _RUNLEVEL = re.compile(r"/rc([S0-6])\.d/")
 LINKS_MOST = 40  # as the kernel follows them
+TARGET = "drbdocfs.target"
 OPTIONS = ("name", "cluster", "mountpoint", "backing_file", "drbd")
 
 
@@ -65,11 +68,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 shown, written, undone, or nothing to do; 1 nothing to import; 2 something has to be decided; 65 files were
-    changed since; 73 cannot write; 75 another import runs; 77 not root; 78 a mistake in the old set-up or ours."""
+    changed since; 73 cannot write; 75 another import runs; 77 not root; 78 a mistake in the old set-up or ours; 130
+    Ctrl-C."""
     if args.force and args.undo is None:
         return refuse(EX_USAGE, "--force goes with --undo", "see drbdocfs-import(8)")
     if (args.write or args.undo is not None) and os.geteuid() != 0:
         return refuse(EX_NOPERM, "only root may do this", "sudo drbdocfs import ..., or without --write to see it")
+    before = _states()
     try:
         if args.list:
             return _list()
@@ -99,6 +104,69 @@ def run(args: argparse.Namespace) -> int:
             f"cannot write: {error.strerror}{place}; what was said above is done, and nothing is half-written",
             "make room or mend it, and run the same again: it goes on from here",
         )
+    except KeyboardInterrupt:
+        return _interrupted(before)
+
+
+def _states() -> dict[str, str]:
+    """The sets with their states; none where they cannot be read, which others complain about."""
+    try:
+        return {one.name: one.state for one in changes.all_sets()}
+    except changes.Unreadable:
+        return {}
+
+
+def _interrupted(before: dict[str, str]) -> int:
+    """After Ctrl-C: what is so, and what is next."""
+    print(file=sys.stderr)
+    now = _states()
+    open_set = next((name for name in sorted(now)[::-1] if now[name] in (changes.BEGUN, changes.UNDOING)), "")
+    if open_set and now[open_set] == changes.BEGUN:
+        done = f"interrupted: the import of {open_set} is begun"
+        advice = f"'drbdocfs import --write' finishes it, 'drbdocfs import --undo {open_set}' takes it back"
+    elif open_set:
+        done = f"interrupted: the undo of the import of {open_set} is begun"
+        advice = f"'drbdocfs import --undo {open_set}' finishes it"
+    elif now != before:
+        done, advice = "interrupted: all files are done, but systemd may not know", "'systemctl daemon-reload'"
+    else:
+        done, advice = "interrupted: nothing was changed", ""
+    return refuse(EX_INTERRUPTED, done, advice)
+
+
+def _regardless(show: Callable[[], int | None]) -> int | None:
+    """Print, and go on when the reader (head, less) has gone: what was asked for, or begun, is done all the same."""
+    try:
+        status = show()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = show()
+    return status
+
+
+def _say(text: str = "") -> None:
+    _regardless(lambda: print(text))
+
+
+def _not_enabled() -> str:
+    """Why the next boot would not start our stacks; "" where it would, or in a tree without our units."""
+    host = facts.collect()
+    masked = unitfiles.masked(host, TARGET)
+    if masked:
+        return f"{TARGET} is masked ({masked})"
+    if not unitfiles.provided(host, TARGET):
+        return f"{TARGET} is not installed" if host.live else ""
+    return "" if TARGET in unitfiles.enabled(host) else f"{TARGET} is not enabled"
+
+
+def _refuse_not_enabled(why: str) -> int:
+    first = {"masked": f"systemctl unmask {TARGET}; systemctl enable {TARGET}", "installed": "install drbdocfs-boot"}
+    how = next((text for word, text in first.items() if f"is {word}" in why or f"not {word}" in why), "")
+    how = how or f"systemctl enable {TARGET}"
+    return refuse(
+        EX_CONFIG, f"{why}: the next boot would have neither set-up", f"{how}, then the same again; nothing was changed"
+    )
 
 
 # Show and write
@@ -115,7 +183,10 @@ def _import(args: argparse.Namespace) -> int:
             f"{how}'drbdocfs import --undo {begun.name}' takes it back",
         )
     if begun is not None:
-        print(f"finishing the import of {begun.name}")
+        why = _not_enabled()
+        if why:
+            return _refuse_not_enabled(why)
+        _say(f"finishing the import of {begun.name}")
         changes.finish(begun, _told)
         return _after(begun)
     sources, notes = _sources()
@@ -128,7 +199,11 @@ def _import(args: argparse.Namespace) -> int:
         return proposal
     proposal.kept[:0] = notes.values()
     wrong = importing.verify(proposal) or _clash(sources, proposal)
-    status = _show(sources, proposal)
+    not_enabled = _not_enabled()
+    if not_enabled and not args.write:
+        text = "the next boot would have neither set-up, so '--write' refuses until it is enabled"
+        proposal.advice.insert(0, Note(TARGET, f"{not_enabled.partition(' ')[2]}: {text}"))
+    status = _regardless(lambda: _show(sources, proposal)) if args.write else _show(sources, proposal)
     if wrong:
         return refuse(EX_CONFIG, wrong, "mend it there, then import again")
     if proposal.blockers:
@@ -139,9 +214,11 @@ def _import(args: argparse.Namespace) -> int:
     if not args.write:
         print("\nNothing was changed.  'drbdocfs import --write' does it, with backups below " + changes.PLACE + ".")
         return EX_OK
-    print()
+    if not_enabled:
+        return _refuse_not_enabled(not_enabled)
+    _say()
     new = changes.begin(time.strftime("%Y%m%d-%H%M%S"), order(sources, proposal))
-    print(f"backups and manifest are in {new.place}")
+    _say(f"backups and manifest are in {new.place}")
     changes.finish(new, _told)
     return _after(new)
 
@@ -195,7 +272,7 @@ def _after(new: Set) -> int:
     """Tell systemd, and say what is next."""
     if not _reload():
         return EX_UNAVAILABLE
-    print("Nothing was started, stopped or unmounted.  Next, on this host and on its peer:")
+    _say("Nothing was started, stopped or unmounted.  Next, on this host and on its peer:")
     undo = f"drbdocfs import --undo {new.name}"
     for command, text in (
         ("drbdocfs check", "what is left that is wrong or risky"),
@@ -203,7 +280,7 @@ def _after(new: Set) -> int:
         ("reboot", "at last, to see it come up by itself"),
         (undo, "takes all of this back"),
     ):
-        print(f"  {command:<{len(undo)}}   {text}")
+        _say(f"  {command:<{len(undo)}}   {text}")
     return EX_OK
 
 
@@ -229,11 +306,7 @@ def _told(step: Step) -> None:
         "rename": (f"is now {os.path.basename(step.new)}", "back"),
         "unlink": ("removed", "back"),
     }[step.kind][0 if now == changes.AFTER else 1]
-    try:
-        print(f"  {_printable(step.path)}: {done}", flush=True)
-    except BrokenPipeError:
-        # The reader (head, less) has gone.  What was begun is done all the same.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _say(f"  {_printable(step.path)}: {done}")
 
 
 def _undo(name: str, force: bool) -> int:
@@ -248,13 +321,14 @@ def _undo(name: str, force: bool) -> int:
     else:
         chosen = next((one for one in sets[::-1] if one.state != changes.UNDONE), sets[-1])
     if chosen.state == changes.UNDONE:
-        print(f"the import of {chosen.name} is undone already")
+        _say(f"the import of {chosen.name} is undone already")
         return EX_OK
-    print(f"undoing the import of {chosen.name}")
-    changes.undo(chosen, force, _told)
+    _say(f"undoing the import of {chosen.name}")
+    for place in changes.undo(chosen, force, _told):
+        _say(f"  {_printable(place)}: left as it is: the import had not come to it")
     if not _reload():
         return EX_UNAVAILABLE
-    print("Nothing was started, stopped or unmounted.  The old set-up acts at the next boot.")
+    _say("Nothing was started, stopped or unmounted.  The old set-up acts at the next boot.")
     return EX_OK
 
 
@@ -426,17 +500,25 @@ def _printable(text: str) -> str:
 def _sources() -> tuple[Sources, dict[str, Note]]:
     """The files of the root that is in force; the notes fill with those that cannot be read, as they are read."""
     notes: dict[str, Note] = {}
-    texts: dict[str, str | None] = {}
+    texts: dict[tuple[str, bool], str | None] = {}
+
+    def look(name: str, unmarked: bool) -> str | None:
+        if "\0" in name:
+            return None  # only a shell could know it
+        real = resolve(name)
+        if (real, unmarked) not in texts:
+            try:
+                texts[real, unmarked] = _text(real, unmarked)
+            except _Unread as why:
+                texts[real, unmarked] = None
+                notes[real] = Note(real, f"is not read: {why}")
+        return texts[real, unmarked]
 
     def read(name: str) -> str | None:
-        real = resolve(name)
-        if real not in texts:
-            try:
-                texts[real] = _text(real)
-            except _Unread as why:
-                texts[real] = None
-                notes[real] = Note(real, f"is not read: {why}")
-        return texts[real]
+        return look(name, False)
+
+    def sourced(name: str) -> str | None:
+        return look(name, True)
 
     def names(directory: str) -> list[str]:
         return system.names(resolve(directory))
@@ -444,7 +526,7 @@ def _sources() -> tuple[Sources, dict[str, Note]]:
     def link(name: str) -> str | None:
         try:
             return os.readlink(system.path(_in_directory(name)))
-        except OSError:
+        except (OSError, ValueError):
             return None
 
     def find(pattern: str) -> list[str]:
@@ -454,10 +536,14 @@ def _sources() -> tuple[Sources, dict[str, Note]]:
         return sorted(name[len(root) :] for name in glob.glob(glob.escape(root) + f"{place}/{last}"))
 
     bound = {}
+    parts = set()
     for name in system.names("/sys/block"):
         file = system.read(f"/sys/block/{name}/loop/backing_file") if name.startswith("loop") else None
         if file and not file.endswith(" (deleted)"):
             bound["/dev/" + name] = file
+            limits = [system.read(f"/sys/block/{name}/loop/{what}") for what in ("offset", "sizelimit")]
+            if any(limit not in (None, "", "0") for limit in limits):
+                parts.add("/dev/" + name)
     sources = Sources(
         host=facts.collect().host,
         today=time.strftime("%Y-%m-%d"),
@@ -466,8 +552,10 @@ def _sources() -> tuple[Sources, dict[str, Note]]:
         link=link,
         resolve=resolve,
         glob=find,
+        sourced=sourced,
         reading=config.read(system.path("")),
         bound=bound,
+        parts=frozenset(parts),
     )
     return sources, notes
 
@@ -476,14 +564,17 @@ class _Unread(Exception):
     """Why a file is not read."""
 
 
-def _text(name: str) -> str | None:
-    """A text file as it is, byte for byte (surrogateescape); None where there is none.  Raises _Unread."""
+def _text(name: str, unmarked: bool = False) -> str | None:
+    """A text file as it is, byte for byte (surrogateescape); None where there is none.  Raises _Unread.
+
+    ``unmarked``: elsewhere than in the administrator's places, too, a file that does not begin with #!.
+    """
     path = system.path(name)
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):
             return None
-        if not name.startswith(OWN):
+        if not unmarked and not name.startswith(OWN):
             with open(path, "rb") as file:
                 if file.read(2) != b"#!":
                     return None  # a program, of which a boot script calls many
@@ -515,7 +606,7 @@ def resolve(name: str) -> str:
         here = "/" + "/".join([*done, part])
         try:
             target = os.readlink(system.path(here))
-        except OSError:
+        except (OSError, ValueError):
             done.append(part)
             continue
         followed += 1

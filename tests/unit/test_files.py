@@ -55,6 +55,24 @@ def test_a_link_is_followed_and_stays(box: Box) -> None:
     assert real.read_text() == "new"
 
 
+def test_a_link_that_somebody_put_in_the_place_of_the_new_file_is_not_followed(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may write in the directory of the crontabs."""
+    victim = box.write("/etc/victim", "precious")
+    path = box.write("/etc/file", "old")
+    planted = box.root / f"etc/file.{os.getpid()}.drbdocfs-new"
+    planted.symlink_to(victim)
+    files.write("/etc/file", "new")
+    assert (path.read_text(), victim.read_text(), planted.is_symlink()) == ("new", "precious", False)
+    # Put there between our look and our open: nothing is written.
+    planted.symlink_to(victim)
+    monkeypatch.setattr(os.path, "lexists", lambda name: False)
+    with pytest.raises(FileExistsError):
+        files.write("/etc/file", "newer")
+    assert (path.read_text(), victim.read_text()) == ("new", "precious")
+
+
 def test_bytes_that_are_no_utf8_and_line_ends_come_through(box: Box) -> None:
     raw = b"caf\xe9\r\nend"
     files.write("/etc/raw", raw.decode("utf-8", "surrogateescape"))

@@ -9,6 +9,7 @@ import pytest
 
 from drbdocfs_boot import importing
 from drbdocfs_boot.importing import BINDS, MOUNTS, RAISES, Proposal
+from drbdocfs_boot.shelltext import UNKNOWN
 
 from .oldsetup import CLUSTER, FSTAB, LOOP_SCRIPT, NEW, RESOURCE, Host, guide
 
@@ -479,3 +480,205 @@ def test_a_value_that_no_configuration_can_hold(host: Host) -> None:
     host.put("/etc/fstab", FSTAB.replace("/mnt/storage", "/usr"))
     sources, _ = verb._sources()
     assert "/etc/fstab:2: mountpoint" in importing.verify(importing.propose(sources, {}))
+
+
+# What a script does in other words
+
+
+PART = (("-o 512", True), ("-o512", True), ("--offset=512", True), ("--sizelimit 4096", True), ("-ro 512", True))
+
+
+@pytest.mark.parametrize(("options", "part"), [*PART, ("-r", False), ("-v", False)])
+def test_a_loop_device_of_a_part_of_the_file(host: Host, options: str, part: bool) -> None:
+    host.put("/etc/init.d/loop-for-drbd", f"#!/bin/sh\nlosetup {options} /dev/loop7 /drbd-loop.img\n", 0o755)
+    proposal = propose()
+    assert bool(proposal.stacks) != part
+    if part:
+        (note,) = proposal.refused
+        assert note.place == "/etc/init.d/loop-for-drbd:2"
+        assert f"losetup {options} /dev/loop7" in note.text
+        assert not proposal.edits
+
+
+def test_a_part_of_the_file_on_a_device_that_losetup_chooses(host: Host) -> None:
+    host.put("/etc/init.d/loop-for-drbd", "#!/bin/sh\nlosetup -o 512 -f /drbd-loop.img\n", 0o755)
+    assert not propose(backing_file="/drbd-loop.img").stacks
+
+
+@pytest.mark.parametrize("what", ["offset", "sizelimit"])
+def test_a_part_of_the_file_is_bound_now(host: Host, what: str) -> None:
+    host.put("/sys/block/loop7/loop/backing_file", "/drbd-loop.img\n")
+    for name in ("offset", "sizelimit"):
+        host.put(f"/sys/block/loop7/loop/{name}", "0\n")
+    assert propose().stacks
+    host.put(f"/sys/block/loop7/loop/{what}", "1048576\n")
+    proposal = propose()
+    assert not proposal.stacks
+    assert "/dev/loop7 is bound to a part of the file" in proposal.refused[0].text
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("for r in r0; do drbdadm up $r; done",),
+        ("RES=$(cat /etc/which)", "drbdadm primary $RES"),
+        ("drbdadm --force primary `cat /etc/which`",),
+    ],
+)
+def test_a_resource_that_only_the_script_knows(host: Host, lines: tuple[str, ...]) -> None:
+    host.put("/etc/rc.local", "\n".join(("#!/bin/sh", *lines, "")))
+    (blocker,) = propose().blockers
+    assert blocker.place == f"/etc/rc.local:{1 + len(lines)}"
+    assert "only the script knows which resource" in blocker.text
+    host.put("/etc/rc.local", "#!/bin/sh\ndrbdadm status $RES\n")
+    assert not propose().blockers
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "bash -x /root/mount.sh",
+        "sh -eu /root/mount.sh",
+        "bash -o pipefail /root/mount.sh",
+        "bash --rcfile /etc/rc /root/mount.sh",
+        "sh /root/unmarked",
+        "sh -xc 'mount /dev/drbd0'",
+        "sh -e -c 'mount /dev/drbd0'",
+        "nice -n 10 mount /dev/drbd0",
+        "nice -10 ionice -c 3 mount /dev/drbd0",
+        "timeout -k 5 60 mount /dev/drbd0",
+        "timeout --signal KILL 60s mount /dev/drbd0",
+        "env -i LANG=C mount /dev/drbd0",
+        "env -u LANG mount /dev/drbd0",
+        "sudo -n mount /dev/drbd0",
+        "sudo -u root A=b mount /dev/drbd0",
+        "setsid -w mount /dev/drbd0",
+        "command -v drbdadm >/dev/null && mount /dev/drbd0",
+    ],
+)
+def test_what_runs_the_command_that_follows(host: Host, line: str) -> None:
+    host.put("/root/mount.sh", "#!/bin/sh\nmount /dev/drbd0\n", 0o755)
+    host.put("/root/unmarked", "mount /dev/drbd0\n")
+    host.put("/etc/rc.local", f"#!/bin/sh\n{line}\n")
+    proposal = propose()
+    assert not proposal.blockers
+    assert edits(proposal)[0] == f"/etc/rc.local:2: {line}"
+
+
+@pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        ("mount /dev/drbd0 && rm -rf /srv/x && touch /srv/y", "rm -rf /srv/x"),
+        ("mount /dev/drbd0; touch /var/lock/subsys/local", "touch /var/lock/subsys/local"),
+        ("mkdir -p /mnt/storage; mount /dev/drbd0", "mkdir -p /mnt/storage"),
+        ("mount /dev/drbd0 && ln -s /mnt/storage /srv/z", "ln -s /mnt/storage /srv/z"),
+    ],
+)
+def test_a_line_that_also_changes_files_does_not_go(host: Host, line: str, other: str) -> None:
+    host.put("/etc/rc.local", f"#!/bin/sh\n{line}\n")
+    (blocker,) = propose().blockers
+    assert f"also runs '{other}': put that on a line of its own" in blocker.text
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("touch /var/lock/subsys/loop\nrm -f /var/run/loop.pid /run/loop\nmkdir -m 755 -p /run/lock\n", ""),
+        ("mkdir -p /mnt/storage\n", ""),
+        ("rm -rf /srv/x\n", "rm -rf /srv/x"),
+        ("touch /run/../etc/x\n", "touch /run/../etc/x"),
+        ("cp /a /b\n", "cp /a /b"),
+        ("rm -f $PIDFILE\n", "rm -f ?"),
+        ("mount /dev/sdb1 /srv\n", "mount /dev/sdb1 /srv"),
+        ("vgchange -ay\n", "vgchange -ay"),
+        ("service apache2 start\n", "service apache2 start"),
+        ("/usr/local/sbin/else\n", "/usr/local/sbin/else"),
+        ("log_it\n", ""),
+    ],
+)
+def test_an_init_script_that_binds_and_acts(host: Host, more: str, why: str) -> None:
+    host.put("/etc/init.d/loop-for-drbd", LOOP_SCRIPT + more, 0o755)
+    proposal = propose()
+    assert [f"'{why}'" in note.text for note in proposal.blockers] == ([True] if why else [])
+    assert len([edit for edit in proposal.edits if edit.rank == BINDS]) == (0 if why else 4)
+
+
+# Timers, templates, sourced files
+
+
+def test_a_service_that_a_timer_starts(host: Host) -> None:
+    only_rc_local(host)
+    host.put("/etc/systemd/system/loop7.service", UNIT)
+    host.put("/etc/systemd/system/loop7.timer", "[Timer]\nOnBootSec=1\n")
+    host.put("/etc/systemd/system/storage@.service", "[Service]\nExecStart=mount /dev/%i\n")
+    host.put("/etc/systemd/system/later.timer", "[Timer]\nOnBootSec=9\nUnit=storage@drbd0.service\n")
+    for name in ("loop7", "later"):
+        host.link(f"/etc/systemd/system/timers.target.wants/{name}.timer", f"/etc/systemd/system/{name}.timer")
+    proposal = propose()
+    assert keys(proposal)["backing_file"] == "/drbd-loop.img"
+    assert edits(proposal) == [
+        "/etc/systemd/system/timers.target.wants/later.timer: /etc/systemd/system/later.timer",
+        "/etc/systemd/system/timers.target.wants/loop7.timer: /etc/systemd/system/loop7.timer",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("instance", "start"), [("drbd0", "/dev/%i"), ("dev-drbd0", "/%I"), (r"mnt\x2fstorage", "/%I"), ("drbd1", "")]
+)
+def test_an_instance_of_a_template(host: Host, instance: str, start: str) -> None:
+    only_rc_local(host, "losetup /dev/loop7 /drbd-loop.img")
+    host.put("/etc/systemd/system/storage@.service", f"[Service]\nExecStart=mount {start or '/dev/%i'}\n")
+    link = f"/etc/systemd/system/multi-user.target.wants/storage@{instance}.service"
+    host.link(link, "../storage@.service")
+    assert (f"{link}: ../storage@.service" in edits(propose())) == bool(start)
+
+
+def test_a_file_that_is_sourced_is_read(host: Host) -> None:
+    host.put("/opt/storage/boot", "mount /dev/drbd0\n")
+    host.put("/etc/rc.local", "#!/bin/sh\n. /opt/storage/boot\n")
+    assert edits(propose())[0] == "/etc/rc.local:2: . /opt/storage/boot"
+    host.put("/opt/storage/boot", "mount /dev/drbd0\n/usr/sbin/serve\n")
+    assert "also runs '/usr/sbin/serve'" in propose().blockers[0].text
+    # What it gives to the lines that follow would go with it.
+    for more in ("X=1\n", "f() {\n :\n}\n"):
+        host.put("/opt/storage/boot", "mount /dev/drbd0\n" + more)
+        assert "has settings or functions for the lines after it" in propose().blockers[0].text
+
+
+def test_a_sourced_library_is_no_work_of_a_script(host: Host) -> None:
+    """Such as lsb's init-functions, which has many commands of its own; its settings count."""
+    host.put("/lib/lsb/init-functions", "I=/drbd-loop.img\nstart_it() {\n /sbin/start-stop-daemon $1\n}\nmv /a /b\n. $F\n")
+    script = "#!/bin/sh\n. /lib/lsb/init-functions\nlosetup /dev/loop7 $I\nmount /dev/drbd0\n"
+    host.put("/etc/init.d/loop-for-drbd", script, 0o755)
+    proposal = propose()
+    assert keys(proposal)["backing_file"] == "/drbd-loop.img"
+    assert not proposal.blockers
+    assert [edit.rank for edit in proposal.edits if "loop-for" in edit.file] == [MOUNTS] * 4
+    assert not [note for note in proposal.kept if "loop-for" in note.place]
+
+
+@pytest.mark.parametrize(
+    ("line", "blocks"), [(". /etc/profile.d/*.sh", False), (". $X", False), ("source $X /dev/drbd0", True)]
+)
+def test_a_sourced_file_that_only_the_script_knows(host: Host, line: str, blocks: bool) -> None:
+    host.put("/etc/rc.local", f"#!/bin/sh\n{line}\nmount /dev/drbd0\n")
+    proposal = propose()
+    notes = proposal.blockers if blocks else proposal.kept
+    assert "only the script knows which file that is" in next(n for n in notes if n.place == "/etc/rc.local:2").text
+    assert bool(proposal.blockers) == blocks
+
+
+def test_names_that_no_file_can_have_do_not_reach_the_system(host: Host) -> None:
+    lines = ("$X start", "sh $X", "/opt/*/run", "bash /opt/$X.sh", "service $X start", "mount -o $X $Y $Z", ". /a/$X")
+    host.put("/etc/rc.local", "\n".join(("#!/bin/sh", *lines, "mount /dev/drbd0", "")))
+    assert edits(propose())[0] == f"/etc/rc.local:{len(lines) + 2}: mount /dev/drbd0"
+    sources, _ = verb._sources()
+    name = "/a" + UNKNOWN
+    assert (sources.read(name), sources.sourced(name), sources.link(name)) == (None, None, None)
+
+
+def test_options_of_a_mount_that_only_the_script_knows(host: Host) -> None:
+    host.put("/etc/fstab", "")
+    host.put("/etc/rc.local", "mount -t ocfs2 -o $X /dev/drbd0 /mnt/storage\n")
+    sources, _ = verb._sources()
+    assert importing.verify(importing.propose(sources, {})).startswith("/etc/rc.local:1: mount_options")

@@ -53,6 +53,10 @@ def test_commands(text: str, found: list[str]) -> None:
     assert got == found
 
 
+def test_functions_are_named() -> None:
+    assert shelltext.read("f() { x; }\nfunction g {\n y\n}\nf\n").functions == {"f", "g"}
+
+
 def test_the_guides_script() -> None:
     found = commands(LOOP_SCRIPT)
     assert "losetup /dev/loop7 /drbd-loop.img" in found

@@ -7,6 +7,8 @@ import fcntl
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 
 from drbdocfs_boot import lean
+from drbdocfs_boot.checks import facts
 from drbdocfs_boot.cli import main
 from drbdocfs_boot.tools import ask, changes
 from drbdocfs_boot.tools.run import Result
@@ -613,3 +616,188 @@ def test_systemd_is_told(
     assert calls == [["systemctl", "daemon-reload"]]
     error = capsys.readouterr().err
     assert ("systemd was not told: no answer" in error) == bool(code)
+
+
+# The target that starts our stacks
+
+
+def installed(host: Host, *links: str) -> None:
+    host.put("/usr/lib/systemd/system/drbdocfs.target", "[Unit]\n")
+    for link in links:
+        host.link(link, "/usr/lib/systemd/system/drbdocfs.target" if ".wants/" in link else "/dev/null")
+
+
+WANTED = "/etc/systemd/system/multi-user.target.wants/drbdocfs.target"
+MASKED = "/etc/systemd/system/drbdocfs.target"
+
+
+@pytest.mark.parametrize(
+    ("links", "why", "how"),
+    [
+        ((), "is not enabled", "systemctl enable drbdocfs.target, then the same again"),
+        ((WANTED, MASKED), f"is masked ({MASKED})", "systemctl unmask drbdocfs.target; systemctl enable"),
+    ],
+)
+def test_nothing_is_written_where_the_next_boot_would_not_start_it(
+    host: Host, capsys: pytest.CaptureFixture[str], links: tuple[str, ...], why: str, how: str
+) -> None:
+    installed(host, *links)
+    before = host.tree(without="")
+    assert main(["import"]) == 0
+    assert f"drbdocfs.target: {why}: the next boot would have" in capsys.readouterr().out
+    assert main(["import", "--write"]) == 78
+    error = capsys.readouterr().err
+    assert f"drbdocfs: drbdocfs.target {why}: the next boot would have neither set-up\n" in error
+    assert f"what to do: {how}" in error
+    assert error.endswith("nothing was changed\n")
+    after = host.tree(without="")
+    assert {name: after[name] for name in before if name != "/var"} == {n: w for n, w in before.items() if n != "/var"}
+    assert sets(host) == []
+
+
+def test_where_it_is_enabled_it_is_written(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    installed(host, WANTED)
+    assert main(["import", "--write"]) == 0
+    assert "drbdocfs.target: is" not in capsys.readouterr().out
+    # What is done stays done, and an undo needs no target.
+    host.remove(WANTED)
+    assert main(["import", "--write"]) == 0
+    assert main(["import", "--undo"]) == 0
+
+
+def test_an_interrupted_one_is_not_finished_without_the_target(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(host, WANTED)
+    stop_before(monkeypatch, 1, PowerCut)
+    with pytest.raises(PowerCut):
+        main(["import", "--write"])
+    monkeypatch.undo()
+    monkeypatch.setenv("DRBDOCFS_ROOT", str(host.root))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    host.remove(WANTED)
+    half = host.tree()
+    assert main(["import", "--write"]) == 78
+    assert host.tree() == half
+    assert main(["import", "--undo"]) == 0
+
+
+def test_on_the_running_host_the_units_have_to_be_there(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verb._not_enabled() == ""
+    monkeypatch.setattr(verb.facts, "collect", lambda: facts.Facts(True, "server1"))
+    assert verb._not_enabled() == "drbdocfs.target is not installed"
+
+
+# Names of sets, and what a set never touched
+
+
+def test_the_last_import_is_the_last_one_whatever_the_clock_says(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    times = ["20260101-000005", "20260101-000005", "20260101-000004", *["20250101-000000"] * 8, "20260101-000006"]
+    for now in times:
+        monkeypatch.setattr(verb.time, "strftime", lambda form, now=now: now if "%H" in form else "2026-01-01")
+        assert main(["import", "--write"]) == 0
+        (new,) = set(sets(host)) - set(made)
+        made.append(new)
+        assert main(["import", "--undo"]) == 0
+        assert changes.all_sets()[-1].name == new
+    assert made == sorted(made)
+    assert made[:3] == ["20260101-000005", "20260101-000005-2", "20260101-000005-3"]
+    assert made[-1] == "20260101-000006"
+    assert {one.state for one in changes.all_sets()} == {"undone"}
+
+
+def stop_before(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException]) -> None:
+    """The step of that number, and those after it, are not done."""
+    done: list[changes.Step] = []
+    real = changes._do
+
+    def do(one: changes.Set, what: changes.Step) -> None:
+        if len(done) == step:
+            raise error
+        done.append(what)
+        real(one, what)
+
+    monkeypatch.setattr(changes, "_do", do)
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_undo_of_a_set_that_has_done_nothing_touches_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], force: tuple[str, ...]
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_before(patch, 0, PowerCut)
+        with pytest.raises(PowerCut):
+            main(["import", "--write"])
+    host.put("/etc/rc.local", "#!/bin/sh\nmount /dev/drbd0\n# mine\n", 0o755)
+    mine = host.tree()
+    assert main(["import", "--write"]) == 65
+    capsys.readouterr()
+    assert main(["import", "--undo", *force]) == 0
+    assert host.tree() == mine
+    out = capsys.readouterr().out
+    assert "  /etc/rc.local: left as it is: the import had not come to it\n" in out
+    assert changes.all_sets()[-1].state == "undone"
+    assert main(["import", "--write"]) == 0
+    assert "# mine" in host.text("/etc/rc.local")
+
+
+# The reader goes, Ctrl-C
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_a_reader_that_has_gone_stops_nothing(host: Host, long: bool) -> None:
+    """As with 'drbdocfs import --write | head': the page itself may be more than a pipe's reader takes."""
+    before = host.tree()
+    lines = "echo x; mount /dev/drbd0\n" * (400 if long else 1)
+    host.put("/etc/rc.local", "#!/bin/sh\n" + lines, 0o755)
+    code = "import os, sys; os.geteuid = lambda: 0\nfrom drbdocfs_boot.cli import main\nsys.exit(main(sys.argv[1:]))"
+    for argv, state in ((["--write"], "written"), (["--undo"], "undone")):
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code, "import", *argv],
+                stdout=write,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+            )
+        finally:
+            os.close(write)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert changes.all_sets()[-1].state == state
+    assert {n: w for n, w in host.tree().items() if n != "/etc/rc.local"} == {
+        n: w for n, w in before.items() if n != "/etc/rc.local"
+    }
+
+
+def test_ctrl_c_says_what_is_so(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = host.tree()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "_show", interrupt)
+        for argv in ([], ["--write"]):
+            assert main(["import", *argv]) == 130
+            assert capsys.readouterr().err == "\ndrbdocfs: interrupted: nothing was changed\n"
+    with monkeypatch.context() as patch:
+        stop_before(patch, 3, KeyboardInterrupt)
+        assert main(["import", "--write"]) == 130
+    (name,) = sets(host)
+    begun = f"'drbdocfs import --write' finishes it, 'drbdocfs import --undo {name}' takes it back\n"
+    error = capsys.readouterr().err
+    assert f"interrupted: the import of {name} is begun\nwhat to do: {begun}" in error
+    with monkeypatch.context() as patch:
+        patch.setattr(changes, "_undo", interrupt)
+        assert main(["import", "--undo"]) == 130
+    error = capsys.readouterr().err
+    assert f"the undo of the import of {name} is begun\nwhat to do: 'drbdocfs import --undo {name}' finishes" in error
+    assert main(["import", "--undo"]) == 0
+    assert host.tree() == before
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "_reload", interrupt)
+        assert main(["import", "--write"]) == 130
+    assert "all files are done, but systemd may not know\nwhat to do: 'systemctl daemon" in capsys.readouterr().err
