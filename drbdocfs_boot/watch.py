@@ -59,10 +59,10 @@ def look(stacks: Iterable[Stack]) -> list[report.StackReport]:
 
 def without_systemd(stacks: Iterable[Stack]) -> list[report.StackReport]:
     """The same where systemd cannot be asked: the state of its units is not known."""
-    return [
-        _look(stack, {u: systemd.UnitState(u, "", "unknown", "", "", "", 0) for u in report.layer_units(stack).values()})
-        for stack in stacks
-    ]
+    stacks = list(stacks)
+    names = [unit for stack in stacks for unit in report.layer_units(stack).values()]
+    units = {name: systemd.UnitState(name, "", "unknown", "", "", "", 0) for name in names}
+    return [_look(stack, units) for stack in stacks]
 
 
 def _look(stack: Stack, units: dict[str, systemd.UnitState]) -> report.StackReport:

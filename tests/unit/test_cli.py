@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -140,6 +141,19 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     result = subprocess.run(["sh", "-c", command], cwd=TOP, capture_output=True, text=True, timeout=60, check=False)
     assert result.stderr == ""
     assert result.stdout.startswith("==> ")
+
+
+def test_what_is_not_utf_8_can_be_shown(tmp_path: Path) -> None:
+    place = root(tmp_path)
+    with open(tmp_path / "etc/drbdocfs/drbdocfs.conf", "ab") as file:
+        file.write(b"[m\xfcll]\n")
+    command = ["/usr/bin/python3", "-m", "drbdocfs_boot", "--root", place, "status", "--watch"]
+    result = subprocess.run(
+        command, cwd=TOP, capture_output=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )  # fmt: skip
+    assert b"Traceback" not in result.stderr, result.stderr
+    assert b"m\\udcfcll" in result.stdout
 
 
 def test_a_module_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
