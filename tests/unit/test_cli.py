@@ -143,17 +143,18 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert result.stdout.startswith("==> ")
 
 
-def test_what_is_not_utf_8_can_be_shown(tmp_path: Path) -> None:
-    place = root(tmp_path)
-    with open(tmp_path / "etc/drbdocfs/drbdocfs.conf", "ab") as file:
-        file.write(b"[m\xfcll]\n")
-    command = ["/usr/bin/python3", "-m", "drbdocfs_boot", "--root", place, "status", "--watch"]
+def test_what_is_not_utf_8_can_be_shown() -> None:
+    """As a file's bytes are read: with a surrogate for each that is no UTF-8."""
+    script = (
+        "import sys; from drbdocfs_boot import cli; from drbdocfs_boot.verbs import status\n"
+        "status.run = lambda args: print('m\\udcfcll') or 1\n"
+        "sys.exit(cli.main(['status']))"
+    )
     result = subprocess.run(
-        command, cwd=TOP, capture_output=True, timeout=60, check=False,
+        ["/usr/bin/python3", "-c", script], cwd=TOP, capture_output=True, timeout=60, check=False,
         env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
     )  # fmt: skip
-    assert b"Traceback" not in result.stderr, result.stderr
-    assert b"m\\udcfcll" in result.stdout
+    assert (result.returncode, result.stdout, result.stderr) == (1, b"m\\udcfcll\n", b"")
 
 
 def test_a_module_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

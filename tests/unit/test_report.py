@@ -386,9 +386,13 @@ def test_frozen_io_is_said(suspended: str, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("suspended", "answers", "line"),
-    [("user", True, "up: I/O is frozen (user)"), ("no", False, "up: the file system does not answer: its I/O stands still"),
-     ("no", None, "up"), ("no", True, "up")],
-)  # fmt: skip
+    [
+        ("user", True, "up: I/O is frozen (user)"),
+        ("no", False, "up: the file system does not answer: its I/O stands still"),
+        ("no", None, "up"),
+        ("no", True, "up"),
+    ],
+)
 def test_one_line_of_a_stack_that_is_up_and_ails(suspended: str, answers: bool | None, line: str) -> None:
     state = read((TRANSCRIPTS / "drbd-8.4/03-promote-both.server1.events2").read_text())
     state.resource["suspended"] = suspended

@@ -265,7 +265,8 @@ OWN = "1 2 147:0 / /mnt/storage rw - ocfs2 /dev/drbd0 rw\n"
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (OWN + "3 2 8:1 / /mnt/storage rw - ext4 /dev/sda1 rw\n", "/dev/sda1 (ext4) is mounted over it on /mnt/storage"),
+        (OWN + "3 2 8:1 / /mnt/storage rw - ext4 /dev/sda1 rw\n",
+         "/dev/sda1 (ext4) is mounted over it on /mnt/storage"),
         (OWN + "3 2 147:0 / /srv/copy rw - ocfs2 /dev/drbd0 rw\n", "/dev/drbd0 is mounted on /srv/copy as well"),
         ("3 2 147:0 / /srv/copy rw - ocfs2 /dev/drbd0 rw\n4 2 8:1 / /mnt/storage rw - ext4 /dev/sda1 rw\n",
          "/dev/drbd0 is mounted on /srv/copy, not on /mnt/storage"),
