@@ -46,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit status (see drbdocfs(8))."""
+    # What files hold need not be UTF-8, and what is shown of it must not end the command.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     asked = parser()
     try:
         # This imports the verb's module, and with it what that needs.

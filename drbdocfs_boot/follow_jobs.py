@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from drbdocfs_boot import choose, config, jobs, report, systemd, terminal, values, watch
 from drbdocfs_boot.exits import (
@@ -27,7 +27,7 @@ from drbdocfs_boot.jobs import Step
 from drbdocfs_boot.news import News
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.systemd import Manager, UnitState
-from drbdocfs_boot.tools import holders, mounts, records, system
+from drbdocfs_boot.tools import drbd, holders, mounts, records, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import find
 from drbdocfs_boot.tools.run import run as run_tool
@@ -40,6 +40,7 @@ EVERYTHING = "drbdocfs.target"
 GENERATED = "/run/systemd/generator"
 HELPERS = "/usr/libexec/drbdocfs-boot"
 HELPER_LIMIT = 150.0  # seconds, the longest stop of the units
+UNMOUNT_LIMIT = 180.0  # seconds, as the mount unit has
 RECORDED = ("promote", "attach", "loop")  # layers that leave a record while they are up
 MARKS = {jobs.DONE: "done", jobs.FAILED: "failed", jobs.RUNNING: "starting", jobs.WAITING: "waiting"}
 
@@ -98,6 +99,7 @@ class Follow:
                 layer == "o2cb"
                 and self.now[unit].active == "failed"
                 and not jobs.shared(stack, self.configured, self.now)
+                and self.manager.came_up(unit)  # else it is not ours: somebody else has brought a cluster online
             )
             if not (held or online or (layer in RECORDED and records.read(stack.name, layer) is not None)):
                 continue
@@ -113,7 +115,7 @@ class Follow:
                 refused = _not_ours(stack, held, place)
                 if refused is not None:
                     return refused
-                result = mounts.unmount(place)
+                result = mounts.unmount(place, UNMOUNT_LIMIT)
             elif online:
                 result = run_tool([f"{HELPERS}/o2cb", "stop", stack.cluster], HELPER_LIMIT)
             else:
@@ -132,7 +134,7 @@ class Follow:
         for unit in jobs.all_units(stack):
             if self.now[unit].active == "failed":
                 self.manager.forgive(unit)
-        self.shown.end(stack, "stopped", "")
+        self.shown.end(stack, "stopped", _by_hand(stack))
         return EX_OK
 
     def run(self, limit: float | None) -> bool:
@@ -180,7 +182,12 @@ class Follow:
             self.unneeded = time.monotonic() + UNNEEDED
         if self.unneeded is None or time.monotonic() < self.unneeded:
             return Step(step.layer, step.unit, jobs.WAITING, "")
-        return Step(step.layer, step.unit, jobs.DONE, "stays online")
+        other = next((mount.target for mount in mounts.table() if mount.type == "ocfs2"), "")
+        if other:
+            return Step(step.layer, step.unit, jobs.DONE, f"stays online: {other} is mounted")
+        # With several stacks systemd takes it down when none of them wants it any more; with one it had to go.
+        several = any(one.cluster == stack.cluster and one.name != stack.name for one in self.configured)
+        return Step(step.layer, step.unit, jobs.DONE, "stays online") if several else step
 
     def _goes_on(self) -> bool:
         if any(jobs.pending(stack, self.queue) for stack in self.stacks):
@@ -237,12 +244,20 @@ class Follow:
         )
 
     def _stopped(self, stack: Stack) -> int:
+        if jobs.is_up(stack, self.now):
+            return refuse(
+                EX_NO,
+                f"{stack.name} is up: it was started again meanwhile",
+                f"'drbdocfs stop {stack.name}' again",
+            )
         step = jobs.failed(self._steps(stack))
         if step is None:
             # systemd has stopped what was up; a layer whose stop had failed earlier is none of that.
             return self.unwind(stack)
         reason, advice = last_words(self.now[step.unit], step.detail, self.began)
         users = ""
+        if step.layer == "o2cb" and self.now[step.unit].active == "active":
+            advice = advice or f"'systemctl stop {step.unit}'; 'systemctl status {step.unit}' shows what it is"
         if step.layer in ("mount", "promote"):
             users = holders.brief(holders.of_mount(stack.device, besides=False))
             advice = advice or f"end what uses {stack.mountpoint}, then 'drbdocfs stop {stack.name}' again"
@@ -261,12 +276,27 @@ def _left(stack: Stack) -> list[str]:
     return (["mount"] if mounts.of_device(stack.device) else []) + left
 
 
+def _by_hand(stack: Stack) -> str:
+    """What is said of a DRBD resource that is up although nothing of ours has brought it up; "" when it is down."""
+    try:
+        up = drbd.loaded() and drbd.state(stack.resource).configured
+    except Failure:
+        return ""
+    if not up:
+        return ""
+    return (
+        f"{stack.resource} is up in DRBD all the same; it was brought up by hand, so it is left alone"
+        f" ('drbdadm down {stack.resource}')"
+    )
+
+
 def _not_ours(stack: Stack, held: Sequence[mounts.Mount], place: str) -> int | None:
     """The exit status, after it was said, where an unmount of ``place`` would not be that of the stack's device."""
     elsewhere = [mount.target for mount in held if mount.target != place]
     top = next((mount for mount in reversed(mounts.table()) if mount.target == place), None)
     if elsewhere:
-        what, target = f"{stack.device} is mounted on {', '.join(elsewhere)} as well", elsewhere[0]
+        there = " as well" if len(elsewhere) < len(held) else f", not on {place}"
+        what, target = f"{stack.device} is mounted on {', '.join(elsewhere)}{there}", elsewhere[0]
     elif top is not None and top.number not in [mount.number for mount in held]:
         what, target = f"{top.source} ({top.type}) is mounted over it on {place}", place
     else:
@@ -428,9 +458,11 @@ def perform(
             if verb != "restart":
                 for stack in stacks:
                     if stack not in todo:
-                        print(f"{stack.name} is {'up' if step == 'start' else 'stopped'} already", flush=True)
+                        note = "" if step == "start" else _by_hand(stack)
+                        word = "up" if step == "start" else "stopped"
+                        print(f"{stack.name} is {word} already" + (f": {note}" if note else ""), flush=True)
             given_up = [stack for stack in todo if follow.given_up(stack)]
-            statuses = [follow.unwind(stack) for stack in given_up]
+            statuses = _each(follow.unwind, given_up)
             if any(statuses):
                 return worst(statuses)
             todo = [stack for stack in todo if stack not in given_up]
@@ -456,10 +488,30 @@ def perform(
                     name = "" if everything else f" {stacks[0].name}"
                     print(f"what to do: 'drbdocfs start{name}', once it is stopped", file=sys.stderr)
                 return EX_INTERRUPTED
-            statuses = [follow.outcome(stack) for stack in todo]
+            except systemd.NoSystemd as error:
+                return refuse(
+                    EX_UNAVAILABLE, f"systemd does not answer any more ({error.message}); the {step} goes on", again
+                )
+            statuses = _each(follow.outcome, todo)
             if any(statuses):
                 return worst(statuses)
     return EX_OK
+
+
+def _each(end: Callable[[Stack], int], stacks: Iterable[Stack]) -> list[int]:
+    """The exit status of each stack's end, which may be the unwinding: that is our own work, not systemd's, so a step
+    that was not done in its time is not done, and Ctrl-C ends the rest of it."""
+    statuses = []
+    for stack in stacks:
+        try:
+            statuses.append(end(stack))
+        except Failure as failure:
+            statuses.append(refuse(EX_NO, f"{stack.name} is not stopped: {failure.message}", failure.advice))
+        except KeyboardInterrupt:
+            words = f"interrupted; a step that had begun may go on; 'drbdocfs status {stack.name}' shows it"
+            print(words, file=sys.stderr)
+            return [EX_INTERRUPTED]
+    return statuses
 
 
 def worst(statuses: Iterable[int]) -> int:

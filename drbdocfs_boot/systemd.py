@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ MANAGER = b"org.freedesktop.systemd1.Manager"
 UNIT = b"org.freedesktop.systemd1.Unit"
 SERVICE = b"org.freedesktop.systemd1.Service"
 PRIVATE = b"unix:path=/run/systemd/private"
+# Seconds before each try to reach systemd again: 'systemctl daemon-reexec' ends all connections, and the new process
+# listens only after it has read all units.
+AGAIN = (0.0, 0.5, 1.5, 3.0)
 
 
 class NoSystemd(Exception):
@@ -69,8 +73,28 @@ class Manager:
         """The state of each unit and the job that it has, both of one moment.  Raises NoSystemd.
 
         For looking again and again: one call for all, and details only of units that have changed or are on their way.
+        A connection that systemd has ended is opened anew.
         """
         names = list(dict.fromkeys(names))
+        try:
+            return self._look(names)
+        except NoSystemd as first:
+            error = first
+        for pause in AGAIN:
+            time.sleep(pause)
+            try:
+                bus = _open()
+            except NoSystemd:
+                continue
+            self._bus.close()
+            self._bus = bus
+            try:
+                return self._look(names)
+            except NoSystemd as later:
+                error = later
+        raise error
+
+    def _look(self, names: list[str]) -> tuple[dict[str, UnitState], dict[str, Job]]:
         raw = [name.encode("utf-8", "surrogateescape") for name in names]
         found, jobs = {}, {}
         for row in self._call(b"ListUnitsByNames", b"as", raw):
@@ -88,6 +112,14 @@ class Manager:
             if name not in found:
                 found[name] = _state(self._bus, name)
         return found, jobs
+
+    def came_up(self, name: str) -> bool:
+        """True when the unit was active since its last start: what has failed is its stop.  Raises NoSystemd."""
+        active, began = (
+            int(_property(self._bus, name, key, b"t"))
+            for key in (b"ActiveEnterTimestampMonotonic", b"InactiveExitTimestampMonotonic")
+        )
+        return active > 0 and active >= began
 
     def outdated(self, name: str) -> bool:
         """True when what the unit was made of is newer than what systemd has read.  Raises NoSystemd."""

@@ -57,6 +57,14 @@ def look(stacks: Iterable[Stack]) -> list[report.StackReport]:
     return [_look(stack, units) for stack in stacks]
 
 
+def without_systemd(stacks: Iterable[Stack]) -> list[report.StackReport]:
+    """The same where systemd cannot be asked: the state of its units is not known."""
+    stacks = list(stacks)
+    names = [unit for stack in stacks for unit in report.layer_units(stack).values()]
+    units = {name: systemd.UnitState(name, "", "unknown", "", "", "", 0) for name in names}
+    return [_look(stack, units) for stack in stacks]
+
+
 def _look(stack: Stack, units: dict[str, systemd.UnitState]) -> report.StackReport:
     waiting = records.read(stack.name, "waiting")
     # Nothing is recorded of a stack that was stopped, and of one that was never started.

@@ -32,8 +32,12 @@ def unescape(field: str) -> str:
     """Octal escapes of mountinfo: blank, tab, newline, backslash and #."""
     if "\\" not in field:
         return field
-    parts = field.split("\\")
-    return parts[0] + "".join(chr(int(part[:3], 8)) + part[3:] if part[:3].isdigit() else part for part in parts[1:])
+    head, *parts = field.split("\\")
+    return head + "".join(chr(int(p[:3], 8)) + p[3:] if _octal(p[:3]) else "\\" + p for p in parts)
+
+
+def _octal(digits: str) -> bool:
+    return len(digits) == 3 and all(digit in "01234567" for digit in digits)
 
 
 def table(process: str = "self") -> "list[Mount]":
@@ -67,6 +71,6 @@ def on_device(mounts: "list[Mount]", node: str) -> "list[Mount]":
     return [m for m in mounts if m.source == node or (number not in (None, "0:0") and m.device == number)]
 
 
-def unmount(target: str) -> Result:
-    """Unmount, in good order: never lazily, never by force."""
-    return run(["umount", target], 60)
+def unmount(target: str, limit: float = 60.0) -> Result:
+    """Unmount, in good order: never lazily, never by force.  Raises Failure (75) after ``limit`` seconds."""
+    return run(["umount", target], limit)

@@ -29,8 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 all up; 1 a stack is not up; 2 no such stack; 69 systemd, DRBD's tools or its module are not there; 77 all that
-    this user may read is well; 78 the configuration has problems.  Of several: 78, then 69, 1, 77."""
+    """0 all up; 1 a stack is not up, or is up and does not serve as it should (see ``report.ailing``); 2 no such stack;
+    65 split brain; 69 systemd, DRBD's tools or its module are not there; 77 all that this user may read is well; 78 the
+    configuration has problems.  Of several: 78, then 69, 65, 1, 77."""
     if os.geteuid() != 0:
         # An ordinary user's PATH has no place for drbdsetup, which may be asked by everybody.
         os.environ["PATH"] = os.environ.get("PATH", "") + ":" + PATH
@@ -51,7 +52,12 @@ def run(args: argparse.Namespace) -> int:
         else:
             reports = watch.look(stacks)
     except systemd.NoSystemd as error:
-        return refuse(EX_UNAVAILABLE, error.message, error.advice)
+        refuse(EX_UNAVAILABLE, error.message, error.advice)
+        if args.json:
+            print(json.dumps(report.as_json(watch.without_systemd(stacks), problems), indent=2))
+        elif problems and (screen or not live):  # _lines has said them at its beginning
+            print(_text([], problems, sys.stdout))
+        return EX_CONFIG if problems else EX_UNAVAILABLE
     if args.json:
         print(json.dumps(report.as_json(reports, problems), indent=2))
     elif not live or screen:

@@ -12,6 +12,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 done, or nothing to do; 1 a layer failed; 2 no such stack; 65 split brain; 69 no systemd, no drbd-utils; 75 not
-    done in time, it goes on; 77 not root; 78 the configuration; 130 Ctrl-C: it goes on."""
+    """0 done, or nothing to do; 1 a layer failed, or it was started again meanwhile; 2 no such stack; 69 no systemd; 75
+    not done in time, it goes on; 77 not root; 78 the configuration; 130 Ctrl-C: systemd goes on."""
     return follow_jobs.run("stop", args)

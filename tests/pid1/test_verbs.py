@@ -124,6 +124,27 @@ print("ended with", process.wait())
     node.until(lambda: states(node) == {"active"}, LIMIT, "the stack")
 
 
+def test_a_systemd_that_begins_anew_is_asked_again(node: Machine) -> None:
+    booted(node, NEVER)
+    program = f"""
+import os, subprocess
+words = ["drbdocfs", "start", "web"]
+process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+for line in process.stdout:
+    print(line, end="", flush=True)
+    if line.startswith("wait     starting"):
+        subprocess.run(["systemctl", "daemon-reexec"], check=True)
+        with open("/etc/standin.plan.new", "w") as plan:
+            plan.write("{READY}\\n")
+        os.rename("/etc/standin.plan.new", "/etc/standin.plan")
+print("ended with", process.wait())
+"""
+    found = node.run("python3", "-c", program, limit=LIMIT)
+    assert found.endswith("ended with 0\n"), found
+    assert "web is up" in found
+    assert states(node) == {"active"}
+
+
 def test_no_wait_and_a_limit_of_its_own(node: Machine) -> None:
     booted(node, NEVER)
     assert command(node, "start", "web", "--no-wait").stdout == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -140,6 +141,20 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     result = subprocess.run(["sh", "-c", command], cwd=TOP, capture_output=True, text=True, timeout=60, check=False)
     assert result.stderr == ""
     assert result.stdout.startswith("==> ")
+
+
+def test_what_is_not_utf_8_can_be_shown() -> None:
+    """As a file's bytes are read: with a surrogate for each that is no UTF-8."""
+    script = (
+        "import sys; from drbdocfs_boot import cli; from drbdocfs_boot.verbs import status\n"
+        "status.run = lambda args: print('m\\udcfcll') or 1\n"
+        "sys.exit(cli.main(['status']))"
+    )
+    result = subprocess.run(
+        ["/usr/bin/python3", "-c", script], cwd=TOP, capture_output=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )  # fmt: skip
+    assert (result.returncode, result.stdout, result.stderr) == (1, b"m\\udcfcll\n", b"")
 
 
 def test_a_module_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

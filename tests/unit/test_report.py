@@ -384,6 +384,22 @@ def test_frozen_io_is_said(suspended: str, words: str) -> None:
     assert f"UpToDate, I/O frozen ({suspended}); " in text or not words
 
 
+@pytest.mark.parametrize(
+    ("suspended", "answers", "line"),
+    [
+        ("user", True, "up: I/O is frozen (user)"),
+        ("no", False, "up: the file system does not answer: its I/O stands still"),
+        ("no", None, "up"),
+        ("no", True, "up"),
+    ],
+)
+def test_one_line_of_a_stack_that_is_up_and_ails(suspended: str, answers: bool | None, line: str) -> None:
+    state = read((TRANSCRIPTS / "drbd-8.4/03-promote-both.server1.events2").read_text())
+    state.resource["suspended"] = suspended
+    stack = full(drbd=report.drbd_report(state, judge(state, "r0"), 0), mount=report.MountReport("rw", answers))
+    assert report.summary(stack) == line
+
+
 def test_what_differs_without_a_resync() -> None:
     state = read(CONNECTING)
     found = report.drbd_report(state, judge(state, "r0"), 2048)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from drbdocfs_boot import follow_jobs
+from drbdocfs_boot import follow_jobs, systemd
 from drbdocfs_boot.cli import main
 from drbdocfs_boot.news import News
 from drbdocfs_boot.systemd import Job, NoSystemd, Refused, UnitState
 from drbdocfs_boot.tools import records
+from drbdocfs_boot.tools.failure import Failure
 
 from .conftest import Box
 
@@ -36,6 +37,7 @@ class Systemd:
         self.refuses: str = ""
         self.stale = False
         self.looks = 0
+        self.never_up: list[str] = []
         self.on_look: Callable[[int], object] = lambda _: None
 
     def __enter__(self) -> Systemd:
@@ -52,6 +54,9 @@ class Systemd:
         if self.refuses:
             raise Refused(self.refuses)
         self.orders.append(f"{verb} {name}")
+
+    def came_up(self, name: str) -> bool:
+        return name not in self.never_up
 
     def forgive(self, name: str) -> None:
         self.orders.append(f"forgive {name}")
@@ -127,9 +132,7 @@ def test_all_of_them_begin_with_the_target_of_all(
 @pytest.mark.parametrize(
     ("verb", "now", "words"), [("start", UP, "web is up already\n"), ("stop", DOWN, "web is stopped already\n")]
 )
-def test_nothing_to_do(
-    system: Systemd, verb: str, now: Look, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_to_do(system: Systemd, verb: str, now: Look, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     system.script = [now]
     assert main([verb, "web"]) == 0
     assert capsys.readouterr().out == words
@@ -240,6 +243,204 @@ def test_what_systemd_has_given_up_is_taken_down_all_the_same(
     assert capsys.readouterr().out.endswith("web is stopped\n")
     assert main(["stop", "web"]) == 0
     assert capsys.readouterr().out == "web is stopped already\n"
+
+
+@pytest.fixture
+def given_up(box: Box, system: Systemd, monkeypatch: pytest.MonkeyPatch) -> Systemd:
+    """Units that have failed, and two layers that are left."""
+    monkeypatch.setattr(follow_jobs, "HELPERS", str(box.bin))
+    system.script = [{O2CB: "failed", MOUNT: "failed", "drbdocfs-promote@web.service": "failed"}]
+    records.write("web", "promote", MOUNTPOINT="/mnt/storage")
+    records.write("web", "attach", RESOURCE="r0")
+    for layer in ("promote", "attach"):
+        box.tool(layer, f"rm $ROOT/run/drbdocfs/web.{layer}")
+    box.tool("o2cb", "")
+    box.tool("umount", ": > $ROOT/proc/self/mountinfo")
+    return system
+
+
+OWN = "1 2 147:0 / /mnt/storage rw - ocfs2 /dev/drbd0 rw\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (OWN + "3 2 8:1 / /mnt/storage rw - ext4 /dev/sda1 rw\n",
+         "/dev/sda1 (ext4) is mounted over it on /mnt/storage"),
+        (OWN + "3 2 147:0 / /srv/copy rw - ocfs2 /dev/drbd0 rw\n", "/dev/drbd0 is mounted on /srv/copy as well"),
+        ("3 2 147:0 / /srv/copy rw - ocfs2 /dev/drbd0 rw\n4 2 8:1 / /mnt/storage rw - ext4 /dev/sda1 rw\n",
+         "/dev/drbd0 is mounted on /srv/copy, not on /mnt/storage"),
+    ],
+)  # fmt: skip
+def test_a_foreign_file_system_is_not_unmounted(
+    box: Box, given_up: Systemd, table: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box.write("/proc/self/mountinfo", table)
+    assert main(["stop", "web"]) == 1
+    captured = capsys.readouterr()
+    assert f"drbdocfs: web is not stopped: {words}\n" in captured.err
+    assert "then 'drbdocfs stop web' again" in captured.err
+    assert box.calls == []
+
+
+def test_its_own_place_is_that_of_the_promotion(box: Box, given_up: Systemd) -> None:
+    """Whatever the configuration says since then."""
+    records.write("web", "promote", MOUNTPOINT="/mnt/before")
+    box.write("/proc/self/mountinfo", OWN.replace("/mnt/storage", "/mnt/before"))
+    assert main(["stop", "web"]) == 0
+    assert box.calls[0] == "umount /mnt/before"
+
+
+@pytest.mark.parametrize("meanwhile", [{**UP}, {f"job {TARGET}": "start"}])
+def test_what_is_started_again_meanwhile_is_not_taken_down(
+    box: Box, given_up: Systemd, meanwhile: Look, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Between the steps: o2cb and promote are done when it comes."""
+    given_up.script += given_up.script * 2 + [meanwhile]
+    assert main(["stop", "web"]) == 1
+    assert "drbdocfs: web is not stopped: it was started again meanwhile\n" in capsys.readouterr().err
+    assert box.calls == ["o2cb stop web", "promote stop web"]
+
+
+def test_a_cluster_that_never_came_up_is_not_taken_down(box: Box, given_up: Systemd) -> None:
+    given_up.never_up = [O2CB]
+    assert main(["stop", "web"]) == 0
+    assert box.calls == ["promote stop web", "attach stop web"]
+
+
+def test_a_step_that_takes_too_long_is_a_failure_and_the_unmount_has_its_time(
+    box: Box, given_up: Systemd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = []
+
+    def unmount(place: str, limit: float) -> object:
+        limits.append((place, limit))
+        raise Failure(75, f"'umount {place}' was not done after 180 s", "see the kernel log")
+
+    monkeypatch.setattr("drbdocfs_boot.tools.mounts.unmount", unmount)
+    box.write("/proc/self/mountinfo", OWN)
+    assert main(["stop", "web", "--timeout", "1"]) == 1
+    assert limits == [("/mnt/storage", 180.0)]
+    assert capsys.readouterr().err == (
+        "drbdocfs: web is not stopped: 'umount /mnt/storage' was not done after 180 s\nwhat to do: see the kernel log\n"
+    )
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_ctrl_c_in_the_unwinding_is_said(
+    box: Box, given_up: Systemd, after: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At once, and behind a stop of systemd's that left something."""
+
+    def interrupted(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(follow_jobs, "run_tool", interrupted)
+    if after:
+        given_up.script = [UP, UP, *given_up.script]
+    assert main(["stop", "web"]) == 130
+    assert "interrupted; a step that had begun may go on; 'drbdocfs status web' shows it\n" in capsys.readouterr().err
+
+
+def test_a_stop_that_somebody_took_back(system: Systemd, capsys: pytest.CaptureFixture[str]) -> None:
+    system.script = [UP, UP, {MOUNT: "deactivating", f"job {MOUNT}": "stop"}, UP]
+    assert main(["stop", "web"]) == 1
+    assert capsys.readouterr().err == (
+        "drbdocfs: web is up: it was started again meanwhile\nwhat to do: 'drbdocfs stop web' again\n"
+    )
+
+
+def test_the_cluster_of_one_stack_has_to_go(box: Box, system: Systemd, capsys: pytest.CaptureFixture[str]) -> None:
+    system.script = [UP, UP, {O2CB: "active"}]
+    assert main(["stop", "web"]) == 1
+    captured = capsys.readouterr()
+    assert f"web is not stopped: o2cb failed: it is still up\nwhat to do: 'systemctl stop {O2CB}'" in captured.err
+    assert "web is stopped" not in captured.out
+    # A stack that the configuration has no more may still use it.
+    box.write("/proc/self/mountinfo", "1 2 147:1 / /srv/db rw - ocfs2 /dev/drbd1 rw\n")
+    system.looks = 0
+    assert main(["stop", "web"]) == 0
+    assert "o2cb     done     stays online: /srv/db is mounted\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", [[DOWN], [UP, UP, DOWN]])
+def test_drbd_that_was_brought_up_by_hand_is_left_alone_and_named(
+    box: Box, system: Systemd, script: list[Look], capsys: pytest.CaptureFixture[str]
+) -> None:
+    box.write("/sys/module/drbd/version", "8.4.11\n")
+    box.write("/events", Path(__file__).parent.joinpath("../transcripts/drbd-8.4/03-promote-both.server1.events2")
+              .read_text())  # fmt: skip
+    box.tool("drbdsetup", "cat $ROOT/events")
+    system.script = script
+    assert main(["stop", "web"]) == 0
+    assert (
+        ": r0 is up in DRBD all the same; it was brought up by hand, so it is left alone ('drbdadm down r0')"
+        in capsys.readouterr().out
+    )
+    assert {call.split()[1] for call in box.calls if call.startswith("drbd")} == {"events2"}
+
+
+def test_systemd_that_does_not_answer_any_more(system: Systemd, capsys: pytest.CaptureFixture[str]) -> None:
+    def look(number: int) -> None:
+        if number == 4:
+            raise NoSystemd("Connection reset by peer", "")
+
+    system.script = [DOWN, DOWN, {WAIT: "activating", f"job {WAIT}": "start"}]
+    system.on_look = look
+    assert main(["start", "web"]) == 69
+    assert capsys.readouterr().err == (
+        "drbdocfs: systemd does not answer any more (Connection reset by peer); the start goes on\n"
+        "what to do: 'drbdocfs status --watch web' shows it\n"
+    )
+
+
+class Bus:
+    """Stands for a connection; ``lost``: it was ended by systemd."""
+
+    def __init__(self, lost: bool) -> None:
+        self.lost = lost
+        self.open = True
+
+    def close(self) -> None:
+        self.open = False
+
+
+def test_a_connection_that_systemd_has_ended_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, last = Bus(True), Bus(False)
+    opened: list[Bus | None] = [first, None, Bus(True), last]  # None: nobody listens yet
+
+    def connect() -> Bus:
+        bus = opened.pop(0)
+        if bus is None:
+            raise NoSystemd("Connection refused", "")
+        return bus
+
+    def state(bus: Bus, name: str) -> UnitState:
+        if bus.lost:
+            raise NoSystemd("Connection reset by peer", "")
+        return UnitState(name, "loaded", "active", "", "", "", 1)
+
+    monkeypatch.setattr(systemd, "AGAIN", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(systemd, "_open", connect)
+    monkeypatch.setattr(systemd, "_state", state)
+    monkeypatch.setattr(systemd.Manager, "_call", lambda *_: [])
+    with systemd.Manager() as manager:
+        assert manager.look([TARGET])[0][TARGET].active == "active"
+        assert (first.open, last.open) == (False, True)
+        last.lost = True
+        opened += [Bus(True), Bus(True), Bus(True)]
+        with pytest.raises(NoSystemd, match="reset by peer"):
+            manager.look([TARGET])
+        assert opened == []
+
+
+@pytest.mark.parametrize(("active", "began", "came"), [(0, 5, False), (3, 5, False), (5, 5, True), (7, 5, True)])
+def test_whether_a_unit_came_up(active: int, began: int, came: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {b"ActiveEnterTimestampMonotonic": active, b"InactiveExitTimestampMonotonic": began}
+    monkeypatch.setattr(systemd, "_open", lambda: Bus(False))
+    monkeypatch.setattr(systemd, "_property", lambda bus, name, key, kind: times[key])
+    with systemd.Manager() as manager:
+        assert manager.came_up(O2CB) is came
 
 
 def test_a_cluster_that_others_use_stays(box: Box, system: Systemd, capsys: pytest.CaptureFixture[str]) -> None:
@@ -419,10 +620,6 @@ def test_on_a_terminal_a_line_moves_and_a_resync_has_a_bar(
     assert out.endswith("web is \x1b[32mup\x1b[0m: /mnt/storage on /dev/drbd0\n")
 
 
-@pytest.mark.parametrize(
-    ("statuses", "status"), [([0, 0], 0), ([0, 75], 75), ([75, 1], 1), ([1, 65, 75], 65), ([], 0)]
-)
+@pytest.mark.parametrize(("statuses", "status"), [([0, 0], 0), ([0, 75], 75), ([75, 1], 1), ([1, 65, 75], 65), ([], 0)])
 def test_the_worst_of_several(statuses: list[int], status: int) -> None:
     assert follow_jobs.worst(statuses) == status
-
-

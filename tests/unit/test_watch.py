@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from drbdocfs_boot import systemd
 from drbdocfs_boot.cli import main
 from drbdocfs_boot.systemd import UnitState
-from drbdocfs_boot.tools import records
+from drbdocfs_boot.tools import mounts, records
 
 from .conftest import Box
 
@@ -118,9 +119,7 @@ def test_an_ordinary_user_is_told_what_he_may_not_see(
     assert main(["status"]) == 78
 
 
-def test_no_module_is_a_sentence(
-    up: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_module_is_a_sentence(up: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (up.root / "sys/module/drbd/version").unlink()
     (up.root / "sys/module/drbd").rmdir()
     (up.root / "proc/drbd").unlink()
@@ -135,11 +134,94 @@ def test_a_file_system_that_does_not_answer(
     up: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     up.tool("stat", "exit 1")
-    assert main(["status"]) == 0
+    assert main(["status"]) == 1
     assert "space    the file system does not answer: its I/O stands still\n" in capsys.readouterr().out
     (up.bin / "stat").unlink()
     assert main(["status"]) == 0
     assert "space    not known: stat(1) cannot be run\n" in capsys.readouterr().out
+
+
+def stand_alone(up: Box) -> None:
+    up.write("/events", EVENTS.read_text().replace("connection:Connected", "connection:StandAlone"))
+
+
+def split_brain(up: Box) -> None:
+    stand_alone(up)
+    up.write("/dev/kmsg", "1,1,1,-;block drbd0: Split-Brain detected but unresolved, dropping connection!\n")
+
+
+def diskless(up: Box) -> None:
+    up.write("/events", EVENTS.read_text().replace("disk:UpToDate", "disk:Diskless", 1))
+
+
+def frozen(up: Box) -> None:
+    up.write("/events", EVENTS.read_text().replace("suspended:no", "suspended:user"))
+
+
+def peer_missing(up: Box) -> None:
+    text = EVENTS.read_text().replace("connection:Connected", "connection:Connecting")
+    up.write(
+        "/events", text.replace("replication:Established peer-disk:UpToDate", "replication:Off peer-disk:DUnknown")
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "status"), [(stand_alone, 1), (split_brain, 65), (diskless, 1), (frozen, 1), (peer_missing, 0)]
+)
+def test_up_is_not_well_in_any_case(
+    up: Box, change: Callable[[Box], None], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(up)
+    assert main(["status"]) == status
+    shown = capsys.readouterr().out
+    assert "web: up" in shown
+    assert ("server2 Connecting" in shown) is (change is peer_missing)
+    if status:
+        # What leads away from it comes first.
+        up.write("/etc/drbdocfs/drbdocfs.conf", CONFIG + "[bad]\n")
+        assert main(["status"]) == 78
+        up.write("/etc/drbdocfs/drbdocfs.conf", CONFIG)
+        (up.bin / "drbdsetup").unlink()
+        assert main(["status"]) == 69
+
+
+def test_a_split_brain_is_one_also_where_nothing_is_up(up: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    split_brain(up)
+    states(monkeypatch, "inactive")
+    assert main(["status"]) == 65
+
+
+def test_without_systemd_the_rest_is_shown_and_a_mistake_comes_first(
+    up: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(names: object) -> dict[str, UnitState]:
+        raise systemd.NoSystemd("systemd cannot be asked", "try as root")
+
+    monkeypatch.setattr(systemd, "states", none)
+    stack = shown(capsys, 69)
+    assert stack["state"] == "unknown"
+    drbd = stack["drbd"]
+    assert isinstance(drbd, dict)
+    assert drbd["role"] == "Primary"
+    up.write("/etc/drbdocfs/drbdocfs.conf", CONFIG + "[bad]\n")
+    assert main(["status", "--json"]) == 78
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["problems"][0]["stack"] == "bad"
+    assert captured.err.startswith("drbdocfs: systemd cannot be asked\n")
+    for words in (["status"], ["status", "--watch"]):
+        assert main(words) == 78
+        lines = capsys.readouterr().out.splitlines()
+        assert {line[:51] for line in lines} == {"configuration: /etc/drbdocfs/drbdocfs.conf:6: [bad]"}
+        assert len(lines) == len(set(lines)), "said twice"
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [(r"/a\040b", "/a b"), (r"/a\134040", r"/a\040"), (r"/a\999", r"/a\999"), (r"/a\04", r"/a\04"),
+     ("/a\\\u0664\u0660\u0660", "/a\\\u0664\u0660\u0660")],
+)  # fmt: skip
+def test_escapes_of_the_mount_table(field: str, text: str) -> None:
+    assert mounts.unescape(field) == text
 
 
 def test_nothing_is_mounted_and_no_cluster_online(up: Box, capsys: pytest.CaptureFixture[str]) -> None:
