@@ -42,7 +42,7 @@ resource r0 {
 		cram-hmac-alg sha256;
 		shared-secret "s3cret;}";
 		after-sb-0pri discard-zero-changes;
-		after-sb-1pri discard-secondary;
+		after-sb-1pri consensus;
 		after-sb-2pri disconnect;
 	}
 	disk {
@@ -176,8 +176,9 @@ FAULTS = [
     F("drbd-one-primary", f"{DRBD}:4", DRBD, "allow-two-primaries yes", "allow-two-primaries no"),
     F("drbd-one-primary", f"{DRBD}:1", DRBD, "\t\tallow-two-primaries yes;\n", ""),
     F("drbd-after-sb-2pri", f"{DRBD}:9", DRBD, "after-sb-2pri disconnect", "after-sb-2pri violently-as0p"),
-    F("drbd-after-sb-1pri", f"{DRBD}:8", DRBD, "discard-secondary", "call-pri-lost-after-sb", severity=WARNING),
-    F("drbd-after-sb-1pri", f"{DRBD}:8", DRBD, "discard-secondary", "violently-as0p", severity=ERROR),
+    F("drbd-after-sb-1pri", f"{DRBD}:8", DRBD, "1pri consensus", "1pri call-pri-lost-after-sb", severity=WARNING),
+    F("drbd-after-sb-1pri", f"{DRBD}:8", DRBD, "1pri consensus", "1pri discard-secondary", severity=WARNING),
+    F("drbd-after-sb-1pri", f"{DRBD}:8", DRBD, "1pri consensus", "1pri violently-as0p", severity=ERROR),
     F("drbd-after-sb-0pri", f"{DRBD}:7", DRBD, "discard-zero-changes", "discard-younger-primary"),
     F("drbd-rr-conflict", f"{DRBD}:3", DRBD, "protocol C;", "protocol C; rr-conflict violently;"),
     F("drbd-unfenced", f"{DRBD}:12", DRBD, "resource-and-stonith", "dont-care"),
@@ -333,14 +334,15 @@ def test_every_code_is_planted() -> None:
 
 
 def test_the_two_good_set_ups(box: Box) -> None:
-    """What create makes: nothing at all but, without its fencing, that. The guide's: no error, and that warning."""
+    """What create makes: nothing at all but, without its fencing, that. The guide's: no error, and two warnings."""
     plant(box, GOOD)
     assert look() == []
     plant(box, NINE)
     assert look() == []
     plant(box, {**GOOD, **provision.FILES})
     found = look()
-    assert heavy(found) == [("drbd-unfenced", f"{DRBD}:1")]
+    assert heavy(found) == [("drbd-after-sb-1pri", f"{DRBD}:10"), ("drbd-unfenced", f"{DRBD}:1")]
+    assert {f.severity for f in found} == {WARNING, NOTE}
     assert {f.code for f in found if f.severity == NOTE} == {"drbd-no-secret", "drbd-syncer", "drbd-become-primary-on"}
 
 
