@@ -189,7 +189,11 @@ def _others(facts: Facts, stack: Stack, found: Resource, own: Endpoint) -> Itera
             yield BOOK.finding("drbd-port-o2cb", own.statement.place, message, stack.name)
         return
     prefix = 24 if address.version == 4 else 64
-    if own.ip is not None and own.ip not in ipaddress.ip_network(f"{address}/{prefix}", strict=False):
+    network = ipaddress.ip_network(f"{address}/{prefix}", strict=False)
+    host = facts.own(found)
+    ours = [one.ip for one in host.endpoints if one.ip is not None] if host else []
+    # Of several paths one may well be O2CB's.
+    if own.ip is not None and not any(ip in network for ip in ours):
         message = f"O2CB uses {address}, DRBD {own.ip}"
         yield BOOK.finding("o2cb-other-network", f"{CLUSTER_CONF}:{line}", message, stack.name)
 
