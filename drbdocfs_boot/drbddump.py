@@ -8,7 +8,7 @@ Pure: text in, description out.  Source: drbd.conf(5), tests/transcripts/*/dump*
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 
 class Description:
@@ -64,11 +64,22 @@ def tokens(text: str) -> "Iterator[tuple[str, int, bool]]":
         yield word, begun, False
 
 
+def own_name(names: "Collection[str]", host: str) -> str:
+    """The one of ``names`` that means ``host``, else ``host``.
+
+    drbdadm with DRBD 9 takes a name for its own without regard to domain and case; DRBD 8.4's refuses that itself.
+    The exact name goes first; where several are alike none is taken.
+    """
+    short = host.lower().partition(".")[0]
+    alike = [] if host in names or not short else [n for n in names if n.lower().partition(".")[0] == short]
+    return alike[0] if len(alike) == 1 else host
+
+
 def parse(text: str, host: str) -> "Description | None":
     """The description for ``host``; None when the text has no resource, or none for this host."""
     addresses: "dict[str, str]" = {}  # host -> first address
     common: "dict[str, dict[str, str]]" = {}  # volume -> device, disk, of all hosts
-    own: "dict[str, dict[str, str]]" = {}  # the same, of this host's section
+    own: "dict[str, dict[str, dict[str, str]]]" = {}  # host -> the same, of its section
     path: "list[list[str]]" = []  # sections that are open
     statement: "list[str]" = []
     for word, _, quoted in tokens(text):
@@ -82,18 +93,20 @@ def parse(text: str, host: str) -> "Description | None":
                 path.pop()
             statement = []
         elif word == ";":
-            _statement(statement, path, host, addresses, common, own)
+            _statement(statement, path, addresses, common, own)
             statement = []
         else:
             statement.append(word)
         if word == "{" and not quoted and path[-1][:1] == ["on"]:
             for name in path[-1][1:]:
                 addresses.setdefault(name, "")
+    host = own_name(addresses, host)
     if host not in addresses:
         return None
     volumes = []
-    for volume in sorted(set(common) | set(own), key=lambda text: (len(text), text)):
-        keys = {**common.get(volume, {}), **own.get(volume, {})}
+    ours = own.get(host, {})
+    for volume in sorted(set(common) | set(ours), key=lambda text: (len(text), text)):
+        keys = {**common.get(volume, {}), **ours.get(volume, {})}
         if "device" in keys:
             volumes.append((keys["device"], keys.get("disk", "none")))
     peers = [(name, address) for name, address in addresses.items() if name != host]
@@ -103,10 +116,9 @@ def parse(text: str, host: str) -> "Description | None":
 def _statement(
     words: "list[str]",
     path: "list[list[str]]",
-    host: str,
     addresses: "dict[str, str]",
     common: "dict[str, dict[str, str]]",
-    own: "dict[str, dict[str, str]]",
+    own: "dict[str, dict[str, dict[str, str]]]",
 ) -> None:
     heads = [section[:1] for section in path]
     hosts = next((section[1:] for section in path if section[:1] == ["on"]), None)
@@ -115,12 +127,13 @@ def _statement(
             addresses[name] = addresses.get(name) or words[-1]
     elif words[:1] == ["host"] and "address" in words and len(words) > 3:
         addresses[words[1]] = addresses.get(words[1]) or words[-1]  # in connection { } or path { }
-    elif words[:1] in (["device"], ["disk"]) and len(words) > 1 and (hosts is None or host in hosts):
+    elif words[:1] in (["device"], ["disk"]) and len(words) > 1:
         if any(head in (["disk"], ["net"], ["connection"]) for head in heads):
             return
         volume = next((section[1] for section in path if section[:1] == ["volume"] and len(section) > 1), "0")
         value = words[1] if words[1] != "minor" else "/dev/drbd" + words[-1]
-        (common if hosts is None else own).setdefault(volume, {})[words[0]] = value
+        for place in [common] if hosts is None else [own.setdefault(name, {}) for name in hosts]:
+            place.setdefault(volume, {})[words[0]] = value
 
 
 def _without_port(address: str) -> str:

@@ -8,6 +8,7 @@ Sources: systemd.journal-fields(7), systemd's sd-messages.h (the MESSAGE_IDs), d
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -247,7 +248,8 @@ def _event(entry: dict[str, Any]) -> Event | None:
         priority = _text(entry.get("PRIORITY"))
         return Event(
             entry["at"], LOG, own, text,
-            priority=int(priority) if priority.isdigit() else 6, invocation=_text(entry.get("_SYSTEMD_INVOCATION_ID")),
+            priority=int(priority) if re.fullmatch("[0-7]", priority) else 6,
+            invocation=_text(entry.get("_SYSTEMD_INVOCATION_ID")),
         )  # fmt: skip
     return None
 
@@ -377,11 +379,13 @@ def timeline(
     layers = layer_units(stack)
     names = {unit: layer for layer, unit in layers.items()}
     milestones: dict[str, float] = {}
-    for run in found:
-        if run.unit in MILESTONES and run.result == DONE and run.ended is not None:
-            milestones.setdefault(run.unit, run.ended)
     finished = next((event.at for event in journal.events if event.kind == FINISHED), None)
-    booted = finished if finished is not None else milestones.get(MULTI_USER, float("inf"))
+    reached = [(run.unit, run.ended) for run in found if run.result == DONE and run.ended is not None]
+    booted = finished if finished is not None else next((at for u, at in reached if u == MULTI_USER), float("inf"))
+    for unit, at in reached:
+        # An initrd with systemd reaches targets of the same names before; after the boot somebody may start one again.
+        if unit in MILESTONES and (unit not in milestones or at <= booted + SLACK):
+            milestones[unit] = at
     # journald stops within a boot, too: at the end of an initrd, and where it is restarted.
     shut = any(
         (e.kind == CLOSED and e.at >= journal.last - SLACK) or (e.unit == SHUTDOWN and e.kind == STARTED)

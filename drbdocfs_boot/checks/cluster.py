@@ -15,7 +15,7 @@ from drbdocfs_boot.checks.drbd import nearly
 from drbdocfs_boot.checks.facts import CLUSTER_CONF, Facts
 from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Book, Finding, Rule
 from drbdocfs_boot.checks.network import own_networks
-from drbdocfs_boot.checks.resource import Resource
+from drbdocfs_boot.checks.resource import Resource, whole
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.tools import o2cb
 
@@ -263,7 +263,7 @@ def _setting(stanza: Stanza | None, number: int, text: str) -> str:
         return f"no key of '{stanza.kind}:'"
     if not value:
         return "no value"
-    if key in NUMBERS and not (value.isdigit() and value.isascii()):
+    if key in NUMBERS and whole(value) is None:
         return "no number" + ("; a comment has to be a line of its own" if "#" in value else "")
     if key == "heartbeat_mode" and value not in ("local", "global"):
         return "local or global"
@@ -329,7 +329,7 @@ def _stack(facts: Facts, stack: Stack, stanzas: list[Stanza]) -> Iterator[Findin
     nodes = [s for s in stanzas if s.kind == "node" and s.get("cluster") == stack.cluster]
     yield from _nodes(stack, nodes)
     count = declared.get("node_count")
-    if count.isdigit() and int(count) != len(nodes):
+    if whole(count) not in (None, len(nodes)):
         message = f"node_count = {count}, but cluster {stack.cluster} has {len(nodes)} nodes"
         yield BOOK.finding("cluster-count", declared.place("node_count"), message, stack.name)
     if declared.get("heartbeat_mode") == "global":
@@ -349,7 +349,8 @@ def _nodes(stack: Stack, nodes: list[Stanza]) -> Iterator[Finding]:
                 yield BOOK.finding("cluster-node-twice", one.place(key), message, stack.name)
         for key, least, most in (("number", 0, 254), ("ip_port", 1, 65535)):
             value = one.get(key)
-            if value.isdigit() and not least <= int(value) <= most:
+            found = whole(value)
+            if found is not None and not least <= found <= most:
                 message = f"{key} = {value}; allowed: {least} to {most}"
                 yield BOOK.finding("cluster-node-value", one.place(key), message, stack.name)
     ports = sorted({one.get("ip_port") for one in nodes if one.get("ip_port")})
@@ -365,9 +366,10 @@ def _members(facts: Facts, stack: Stack, declared: Stanza, nodes: list[Stanza]) 
         message = f"cluster {stack.cluster} has the nodes {', '.join(names)}"
         yield BOOK.finding("cluster-many", declared.place(), message, stack.name)
     found = resource.find(facts.drbd, stack.resource)
-    peers = [host.name for host in found.peers(facts.host)] if found is not None and found.own(facts.host) else []
+    peers = [host.name for host in facts.peers(found)] if found is not None and facts.own(found) else []
     for host, what in ((facts.host, "this host"), *((peer, "the other host of the resource") for peer in peers)):
-        if host in names:
+        # DRBD 9 may know the other host by a name that is not quite its own.
+        if (host if host == facts.host else facts.named(names, host)) in names:
             continue
         hint = nearly(host, names)
         near = next((one for one in nodes if hint.startswith(f"'{one.get('name')}' ")), declared)
@@ -421,8 +423,9 @@ def timings(found: dict[str, tuple[int, str]]) -> dict[str, int]:
     values = dict(DEFAULTS)
     for key, attribute in o2cb.TIMINGS.items():
         text = found.get(key, (0, ""))[1]
-        if text.isdigit() and text.isascii():
-            values[attribute] = int(text)
+        limit = whole(text)
+        if limit is not None:
+            values[attribute] = limit
     return values
 
 
@@ -432,9 +435,10 @@ def _timing(facts: Facts) -> Iterator[Finding]:
     for key, attribute in o2cb.TIMINGS.items():
         line, text = found.get(key, (0, ""))
         where = f"{file}:{line}"
-        if text and not (text.isdigit() and text.isascii()):
+        limit = whole(text)
+        if text and limit is None:
             yield BOOK.finding("o2cb-timing", where, f"{key}={text} is no number")
-        elif text and int(text) < LEAST[attribute]:
+        elif limit is not None and limit < LEAST[attribute]:
             yield BOOK.finding("o2cb-timing", where, f"{key}={text} is below {LEAST[attribute]}")
     idle, dead = values["idle_timeout_ms"] / 1000, (values["heartbeat/dead_threshold"] - 1) * BEAT
     threshold = values["heartbeat/dead_threshold"]
@@ -525,8 +529,8 @@ def _names(facts: Facts) -> Iterator[Finding]:
     peers = set()
     for stack in facts.reading.stacks:
         found = resource.find(facts.drbd, stack.resource)
-        if found is not None and found.own(facts.host):
-            peers |= {host.name for host in found.peers(facts.host)}
+        if found is not None and facts.own(found):
+            peers |= {host.name for host in facts.peers(found)}
     for number, line in enumerate((facts.read("/etc/hosts") or "").split("\n"), 1):
         address, *names = line.partition("#")[0].split() or [""]
         if not address.startswith("127.") and address != "::1":

@@ -46,7 +46,8 @@ BOOK = Book(
     drbd_not_this_host=Rule(
         ERROR,
         "the resource has no section for this host",
-        "drbdadm looks for 'on HOST' with what 'uname -n' prints, to the letter, and ignores a resource without it.",
+        "drbdadm looks for 'on HOST' with what 'uname -n' prints, and ignores a resource without it. DRBD 8.4 compares "
+        "to the letter; DRBD 9 passes over domain and case.",
         "give the section the name that 'uname -n' prints, on both hosts",
     ),
     drbd_floating=Rule(
@@ -84,8 +85,9 @@ BOOK = Book(
     drbd_after_sb_1pri=Rule(
         WARNING,
         "a bold after-sb-1pri",
-        "It may decide against the node that has the file system mounted.",
-        "after-sb-1pri discard-secondary, consensus or disconnect",
+        "It decides against a node that was Primary. discard-secondary: when a host reboots in the middle of a split "
+        "brain it comes back as Secondary, and what it had written is gone without a question.",
+        "after-sb-1pri consensus",
     ),
     drbd_after_sb_0pri=Rule(
         WARNING,
@@ -221,7 +223,7 @@ BOOK = Book(
 )
 
 SAFE_0PRI = ("disconnect", "discard-zero-changes")
-SAFE_1PRI = ("disconnect", "consensus", "discard-secondary")
+SAFE_1PRI = ("disconnect", "consensus")
 
 
 def find(facts: Facts) -> Iterator[Finding]:
@@ -259,7 +261,7 @@ def _twice(facts: Facts, ours: set[str]) -> Iterator[Finding]:
                     "drbd-resource-twice", statement.place, f"resource {name} stands in {before.place} already"
                 )
             continue
-        own = Resource(facts.drbd, statement).own(facts.host)
+        own = facts.own(Resource(facts.drbd, statement))
         for volume in own.volumes.values() if own else ():
             if volume.minor is None or volume.device is None:
                 continue
@@ -271,11 +273,11 @@ def _twice(facts: Facts, ours: set[str]) -> Iterator[Finding]:
 
 def _resource(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
     place = found.statement.place
-    own = found.own(facts.host)
+    own = facts.own(found)
     if found.floating:
         words = " ".join(found.floating[0].words)
         yield BOOK.finding("drbd-floating", found.floating[0].place, f"'{words}' in resource {found.name}", stack.name)
-    elif own is None:
+    elif own is None or own.name != facts.host:
         yield _not_here(facts, stack, found)
     if not found.floating and len(found.hosts) != 2:
         names = ", ".join(found.hosts) or "none"
@@ -310,7 +312,10 @@ def _not_here(facts: Facts, stack: Stack, found: Resource) -> Finding:
     close = next((h for h in found.hosts.values() if hint.startswith(f"'{h.name}' ")), None)
     where = close.statement.place if close else found.statement.place
     message = f"resource {found.name} is for {' and '.join(names) or 'no host'}, this host is '{facts.host}'"
-    return BOOK.finding("drbd-not-this-host", where, message + (f": {hint}" if hint else ""), stack.name)
+    severity = WARNING if facts.named(names) in names else ""
+    return BOOK.finding(
+        "drbd-not-this-host", where, message + (f": {hint}" if hint else ""), stack.name, severity=severity
+    )
 
 
 def _primaries(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
@@ -504,7 +509,7 @@ def _dump(facts: Facts, name: str) -> Result | None:
     override = [f"__DRBD_NODE__={facts.host}", f"DRBD_DRIVER_VERSION_OVERRIDE={version}"]
     try:
         return run(["env", *override, "drbdadm", "-c", system.path(DRBD_CONF), "dump", name], 10)
-    except Failure:
+    except (Failure, ValueError):
         return None
 
 

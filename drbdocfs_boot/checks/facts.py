@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 import glob
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from drbdocfs_boot import clusterconf, config, drbdconf, fstab
+from drbdocfs_boot import clusterconf, config, drbdconf, drbddump, fstab
+from drbdocfs_boot.checks.resource import Host, Resource
 from drbdocfs_boot.stack import Reading
 from drbdocfs_boot.tools import mounts, system
 from drbdocfs_boot.tools.failure import Failure
@@ -38,7 +40,10 @@ class Facts:
     # Files.  Names are absolute and without the root.
 
     def read(self, name: str) -> str | None:
-        text = system.read(name)
+        try:
+            text = system.read(name)
+        except ValueError:  # a NUL in a name that some file gives: there is no such file
+            return None
         if text is None:
             self._note(name, os.R_OK)
         return text
@@ -48,11 +53,14 @@ class Facts:
         try:
             with open(system.path(name), encoding="utf-8", errors="surrogateescape", newline="") as file:
                 return file.read()
-        except OSError:
+        except (OSError, ValueError):
             return None
 
     def names(self, directory: str) -> list[str]:
-        found = system.names(directory)
+        try:
+            found = system.names(directory)
+        except ValueError:
+            return []
         if not found:
             self._note(directory, os.R_OK | os.X_OK)
         return found
@@ -67,7 +75,7 @@ class Facts:
         """Of what the name leads to; None when there is nothing, or it may not be seen."""
         try:
             return os.stat(system.path(name))
-        except OSError:
+        except (OSError, ValueError):
             self._note(name, os.F_OK)
             return None
 
@@ -79,7 +87,7 @@ class Facts:
             os.stat(system.path(name))
         except PermissionError:
             self.refused[name] = None
-        except OSError:
+        except (OSError, ValueError):
             pass
         else:
             if not os.access(system.path(name), mode):
@@ -91,14 +99,17 @@ class Facts:
 
     def glob(self, pattern: str) -> list[str]:
         root = system.path("")
-        return sorted(name[len(root) :] for name in glob.glob(glob.escape(root) + pattern))
+        try:
+            return sorted(name[len(root) :] for name in glob.glob(glob.escape(root) + pattern))
+        except ValueError:
+            return []
 
     def piece(self, name: str, offset: int, length: int) -> bytes | None:
         """So many bytes of a regular file, fewer at its end; None when it cannot be read."""
         try:
             # A FIFO in the file's place must not hold us.
             fd = os.open(system.path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
+        except (OSError, ValueError):
             self._note(name, os.R_OK)
             return None
         try:
@@ -109,7 +120,10 @@ class Facts:
             os.close(fd)
 
     def resolve(self, name: str) -> str:
-        """``name`` with all links followed, within the root; as it is when they lead in a circle."""
+        """``name`` with all links followed, within the root; as it is when they lead in a circle.
+
+        Below a stack's mount nothing is looked up: while its I/O is frozen that would hang, and nothing could end it.
+        """
         rest, done, hops = name.split("/"), "", 0
         while rest:
             part = rest.pop(0)
@@ -118,11 +132,11 @@ class Facts:
             if part == "..":
                 done = done.rpartition("/")[0]
                 continue
-            try:
-                target = os.readlink(system.path(f"{done}/{part}"))
-            except OSError:
-                done = f"{done}/{part}"
+            done = f"{done}/{part}"
+            target = None if self.on_stack(done) else self.link(done)
+            if target is None:
                 continue
+            done = done.rpartition("/")[0]
             hops += 1
             if hops > 40:
                 return name
@@ -131,19 +145,35 @@ class Facts:
             rest = target.split("/") + rest
         return done or "/"
 
+    def on_stack(self, name: str) -> str:
+        """The mount of a stack that ``name`` lies below, by its text; "" when it lies on none."""
+        return next((top for top in self._stack_mounts if name.startswith(top + "/")), "")
+
+    @functools.cached_property
+    def _stack_mounts(self) -> tuple[str, ...]:
+        """Where stacks are mounted or would be, and where an OCFS2 is mounted under whatever name."""
+        tops = [stack.mountpoint for stack in self.reading.stacks]
+        tops += [mount.target for mount in self.mounts if mount.type == "ocfs2"]
+        return tuple(dict.fromkeys(tops))
+
     def link(self, name: str) -> str | None:
         """Where a symbolic link points, as it is written; None when it is none."""
         try:
             return os.readlink(system.path(name))
-        except OSError:
+        except (OSError, ValueError):
             return None
 
     def readable(self, directory: str) -> bool:
         """Whether what is in a directory may be seen."""
-        return os.access(system.path(directory), os.R_OK | os.X_OK)
+        try:
+            return os.access(system.path(directory), os.R_OK | os.X_OK)
+        except ValueError:
+            return False
 
     def same_file(self, one: str, other: str) -> bool:
-        """Whether two names are the same file: names lie after a bind mount."""
+        """Whether two names are the same file: names lie after a bind mount.  Never so on a stack's own mount."""
+        if self.on_stack(self.resolve(one)) or self.on_stack(self.resolve(other)):
+            return False
         first, second = self.stat(one), self.stat(other)
         return (
             first is not None and second is not None and (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
@@ -153,7 +183,7 @@ class Facts:
         """Of the file system that ``name`` is on; None when there is nothing."""
         try:
             return os.statvfs(system.path(name))
-        except OSError:
+        except (OSError, ValueError):
             return None
 
     # Tools
@@ -164,7 +194,7 @@ class Facts:
             return None
         try:
             result = run(list(argv), limit)
-        except Failure:
+        except (Failure, ValueError):  # no program can be told a word with a NUL in it
             return None
         if result.code != 0 and os.geteuid() != 0 and any(words in result.said.lower() for words in _NO_RIGHTS):
             self.refused[f"'{' '.join(argv)}'"] = None
@@ -205,6 +235,19 @@ class Facts:
             version = said.out if said is not None and said.code == 0 else ""
         head = version.strip().partition(".")[0]
         return int(head) if head in ("8", "9") else 0
+
+    def named(self, names: Collection[str], host: str = "") -> str:
+        """The one of ``names`` that drbdadm takes for this host (or ``host``): DRBD 9's is not strict."""
+        host = host or self.host
+        return drbddump.own_name(names, host) if self.driver == 9 else host
+
+    def own(self, resource: Resource) -> Host | None:
+        """This host's section of a resource."""
+        return resource.own(self.named(resource.hosts))
+
+    def peers(self, resource: Resource) -> list[Host]:
+        """The other hosts of a resource."""
+        return resource.peers(self.named(resource.hosts))
 
 
 def collect() -> Facts:

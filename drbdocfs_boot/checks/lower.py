@@ -44,11 +44,11 @@ def setting(facts: Facts, stack: Stack) -> Setting | None:
         return None
     # The nearest counts: volume before host, host before resource.
     levels: list[Statement] = []
-    wanted = next(
-        (v.words[1:2] for top in (resource, *resource.sections("on")) for v in top.sections("volume")
-         if _device(v, stack)), None
-    )  # fmt: skip
-    for place in (*(s for s in resource.sections("on") if facts.host in s.words[1:]), resource):
+    host = facts.named([name for s in resource.sections("on") for name in s.words[1:]])
+    places = (*(s for s in resource.sections("on") if host in s.words[1:]), resource)
+    # The volume's device and its disk need not stand in the same place.
+    wanted = next((v.words[1:2] for place in places for v in place.sections("volume") if _device(v, stack)), None)
+    for place in places:
         volumes = list(place.sections("volume"))
         chosen = [v for v in volumes if v.words[1:2] == wanted] if wanted is not None else volumes[:1]
         levels += [*chosen, place]
@@ -60,6 +60,8 @@ def setting(facts: Facts, stack: Stack) -> Setting | None:
 
 
 def _device(volume: Statement, stack: Stack) -> bool:
+    if stack.device == f"/dev/drbd/by-res/{stack.resource}/{''.join(volume.words[1:2])}":
+        return True
     return any(stack.device in (word, f"/dev/drbd{word}") for s in volume.settings("device") for word in s.words[1:])
 
 
@@ -113,6 +115,8 @@ def content(facts: Facts, stack: Stack) -> Content | None:
 
 def _file(facts: Facts, name: str) -> Content | None:
     real = facts.resolve(name)
+    if facts.on_stack(real):
+        return None
     mount = mount_of(facts, real)
     if mount is not None and mount.type in NETWORK_TYPES:
         return None
@@ -127,7 +131,7 @@ def _file(facts: Facts, name: str) -> Content | None:
 def _block(facts: Facts, node: str) -> Content | None:
     name = kernel_name(facts, node)
     sectors = (facts.read(f"/sys/class/block/{name}/size") or "").strip() if name else ""
-    if not sectors.isdigit() or int(sectors) < 16:
+    if not (sectors.isdigit() and sectors.isascii()) or int(sectors) < 16:
         return None
     size = int(sectors) * 512
     head = _dump(facts, node, 0, ocfs2sb.NEEDED // 4096)

@@ -167,6 +167,8 @@ def _mountpoint(facts: Facts, stack: Stack) -> Iterator[Finding]:
             )
     if any(m.target in (place, real) for m in facts.mounts):
         return  # what is mounted there is not what lies there, and may not answer
+    if facts.on_stack(real):
+        return  # what it lies on may not answer either
     below = lower.mount_of(facts, real)
     if below is not None and below.type in lower.NETWORK_TYPES:
         return
@@ -192,8 +194,6 @@ def _is_device(facts: Facts, stack: Stack, source: str) -> bool:
 
 def _is_lower(facts: Facts, stack: Stack, source: str) -> str:
     """How ``source`` leads to the stack's disk past DRBD; "" when it does not."""
-    if any(source.startswith(one.mountpoint + "/") for one in facts.reading.stacks):
-        return ""  # not looked at: it lies on a stack's own mount, which may not answer
     disk = lower.setting(facts, stack)
     if stack.backing_file and source.startswith("/") and lower.same(facts, source, stack.backing_file):
         return f"the backing file of stack {stack.name}"

@@ -89,7 +89,7 @@ def find(facts: Facts) -> Iterator[Finding]:
         if found is None:
             continue
         yield from _hosts(stack, found)
-        own = found.own(facts.host)
+        own = facts.own(found)
         for endpoint in own.endpoints if own else ():
             yield from _own(facts, stack, endpoint, networks)
             yield from _peer(facts, stack, found, endpoint, networks)
@@ -160,7 +160,7 @@ def _peer(
     if prefix is None or len(own.statement.words) == 0:
         return
     network = ipaddress.ip_network(f"{own.ip}/{prefix}", strict=False)
-    for host in found.peers(facts.host):
+    for host in facts.peers(found):
         for one in host.endpoints:
             if one.ip is not None and one.ip.version == network.version and one.ip not in network:
                 message = f"{one.ip} of {host.name} is not in the network {network} of this host"
@@ -172,7 +172,7 @@ def _others(facts: Facts, stack: Stack, found: Resource, own: Endpoint) -> Itera
     for statement in facts.drbd.resources():
         if statement.words[1] == found.name:
             continue
-        other = Resource(facts.drbd, statement).own(facts.host)
+        other = facts.own(Resource(facts.drbd, statement))
         for one in other.endpoints if other else ():
             if (one.ip, one.port) == (own.ip, own.port) and one.ip is not None:
                 message = f"{own} of {found.name} is that of {statement.words[1]} in {one.statement.place}"
@@ -189,7 +189,11 @@ def _others(facts: Facts, stack: Stack, found: Resource, own: Endpoint) -> Itera
             yield BOOK.finding("drbd-port-o2cb", own.statement.place, message, stack.name)
         return
     prefix = 24 if address.version == 4 else 64
-    if own.ip is not None and own.ip not in ipaddress.ip_network(f"{address}/{prefix}", strict=False):
+    network = ipaddress.ip_network(f"{address}/{prefix}", strict=False)
+    host = facts.own(found)
+    ours = [one.ip for one in host.endpoints if one.ip is not None] if host else []
+    # Of several paths one may well be O2CB's.
+    if own.ip is not None and not any(ip in network for ip in ours):
         message = f"O2CB uses {address}, DRBD {own.ip}"
         yield BOOK.finding("o2cb-other-network", f"{CLUSTER_CONF}:{line}", message, stack.name)
 

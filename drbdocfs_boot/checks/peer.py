@@ -197,10 +197,11 @@ def find(facts: Facts, stacks: list[Stack], destination: str = "") -> Iterator[F
 def _ways(facts: Facts, stack: Stack) -> tuple[str, ...]:
     """How to get to the stack's other host: its name first, as the address is that of the link between the two."""
     found = resource.find(facts.drbd, stack.resource)
-    if found is None or found.own(facts.host) is None or len(found.peers(facts.host)) != 1:
+    if found is None or facts.own(found) is None or len(facts.peers(found)) != 1:
         return ()
-    peer = found.peers(facts.host)[0]
-    return tuple(ssh.destination(one) for one in (peer.name, *(e.address for e in peer.endpoints[:1])))
+    peer = facts.peers(found)[0]
+    names = (peer.name, *(e.address for e in peer.endpoints[:1]))
+    return tuple(ssh.destination(name) for name in names if "\0" not in name)
 
 
 def _ask(facts: Facts, ways: tuple[str, ...]) -> tuple[Answer, str, float, float]:
@@ -230,8 +231,10 @@ def _host(facts: Facts, answer: Answer, where: str, stacks: list[Stack]) -> Iter
         return
     for stack in stacks:
         found = resource.find(facts.drbd, stack.resource)
-        if found is not None and found.own(facts.host) and answer.name not in found.hosts:
-            names = " and ".join(host.name for host in found.peers(facts.host))
+        if found is None or facts.own(found) is None:
+            continue
+        if facts.named(found.hosts, answer.name) not in found.hosts:
+            names = " and ".join(host.name for host in facts.peers(found))
             message = f"it is '{answer.name}' there (uname -n), resource {found.name} has {names}"
             yield BOOK.finding("peer-name", where, message, stack.name)
     for name in answer.hidden:

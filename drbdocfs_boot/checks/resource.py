@@ -16,6 +16,11 @@ Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 FAMILIES = ("ipv4", "ipv6", "ssocks", "sdp")
 
 
+def whole(text: str) -> int | None:
+    """The number that a text is in plain digits; None where it is none, or none that anything here could have."""
+    return int(text) if text.isdigit() and text.isascii() and len(text) < 19 else None
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """``address`` as it is written, without the port; ``port`` 0 where there is none that could be used."""
@@ -52,7 +57,7 @@ class Volume:
             text = words[words.index("minor") + 1]
         else:
             text = words[1][len("/dev/drbd") :] if len(words) > 1 and words[1].startswith("/dev/drbd") else ""
-        return int(text) if text.isdigit() and text.isascii() else None
+        return whole(text)
 
     @property
     def node(self) -> str:
@@ -121,8 +126,8 @@ class Resource:
 
     def number(self, section: str, name: str, default: int) -> int:
         """Its value as a number; the default where it is none."""
-        text = self.value(section, name, "")
-        return int(text) if text.isdigit() and text.isascii() else default
+        found = whole(self.value(section, name, ""))
+        return default if found is None else found
 
     def place(self, section: str, name: str) -> str:
         """Where the setting stands, or the resource where it stands nowhere."""
@@ -175,6 +180,6 @@ def _endpoint(words: tuple[str, ...], statement: Statement) -> list[Endpoint]:
     address, colon, port = text.rpartition(":")
     if not colon:
         address, port = text, ""
-    number = int(port) if port.isdigit() and port.isascii() and len(port) < 6 else 0
     bare = address.strip("[]")
-    return [Endpoint(family or ("ipv6" if ":" in bare else "ipv4"), bare, number, statement)]
+    usable = (whole(port) or 0) if len(port) < 6 else 0
+    return [Endpoint(family or ("ipv6" if ":" in bare else "ipv4"), bare, usable, statement)]

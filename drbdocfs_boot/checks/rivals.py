@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from drbdocfs_boot.checks import lower, unitfiles
 from drbdocfs_boot.checks.facts import Facts
@@ -97,7 +98,8 @@ _COMMAND = re.compile(
     r"(?<![\w./-])(?:/\S*/)?(mount|umount|mount\.ocfs2|drbdadm|drbdsetup|drbddisk|losetup|o2cb|o2cb_ctl)(?![\w.-])"
 )
 _SERVICE = re.compile(
-    r"(?:(?<![\w./-])(?:/\S*/)?(?:service|rc-service|invoke-rc\.d)\s+|/etc/(?:rc\.d/)?init\.d/|systemctl\s+(?:-\S+\s+)*(?:re)?start\s+(?:-\S+\s+)*)"
+    r"(?:(?<![\w./-])(?:/\S*/)?(?:service|rc-service|invoke-rc\.d)\s+|/etc/(?:rc\.d/)?init\.d/"
+    r"|systemctl\s+(?:-\S+\s+)*(?:re)?start\s+(?:-\S+\s+)*)"
     r"(drbd|o2cb|ocfs2|loop-for-drbd)(?![\w-])(?!\s+status\b)"
 )
 _MODPROBE = re.compile(r"(?<![\w./-])(?:/\S*/)?modprobe\s+(?:-\S+\s+)*(drbd|ocfs2\w*|loop)\b")
@@ -154,13 +156,15 @@ def acts_on(facts: Facts, text: str) -> tuple[Stack | None, str] | None:
     if service:
         return None, f"start of {service.group(1)}"
     text = _LOOKS.sub("", text)
-    command = _COMMAND.search(text)
-    if command:
+    commands = list(_COMMAND.finditer(text))
+    for command, following in zip_longest(commands, commands[1:]):
         name = command.group(1)
-        rest = text[command.end() :]
+        rest = text[command.end() : following.start() if following else None]
         for stack in facts.reading.stacks:
-            if any(_has(rest, word) for word in _ours(facts, stack)) or (
-                name.startswith("drbd") and (_has(rest, stack.resource) or _has(rest, stack.device))
+            if (
+                any(_has(rest, word) for word in _ours(facts, stack))
+                or (name.startswith("drbd") and _has(rest, stack.resource))
+                or (name == "drbdsetup" and _by_minor(facts, stack, rest))
             ):
                 return stack, name
             if name in ("o2cb", "o2cb_ctl") and _has(rest, stack.cluster):
@@ -172,6 +176,14 @@ def acts_on(facts: Facts, text: str) -> tuple[Stack | None, str] | None:
         ):
             return None, name
     return None
+
+
+def _by_minor(facts: Facts, stack: Stack, words: str) -> bool:
+    """Whether a call of drbdsetup names the stack's volume by its number: 'primary 0', 'primary minor-0'."""
+    number = re.fullmatch(r"/dev/drbd([0-9]{1,7})", facts.resolve(stack.device))
+    # The verb and what it is for; further numbers are volumes and values.
+    named = re.match(r"\s+(?:-\S+\s+)*[a-z]\S*\s+(?:-\S+\s+)*(?:minor-)?([0-9]{1,7})(?![\w.:/-])", words)
+    return number is not None and named is not None and int(named[1]) == int(number[1])
 
 
 def _mounted_by_all(facts: Facts) -> bool:
@@ -407,7 +419,7 @@ def _snapd(facts: Facts, enabled: dict[str, str]) -> Iterator[Finding]:
     snaps = len(facts.glob("/var/lib/snapd/snaps/*.snap"))
     for stack in facts.reading.stacks:
         number = stack.loop_device.removeprefix("/dev/loop")
-        if number.isdigit() and int(number) < max(_LOOP_FREE_OF_SNAPS, snaps):
+        if number.isdigit() and number.isascii() and int(number) < max(_LOOP_FREE_OF_SNAPS, snaps):
             yield BOOK.finding(
                 "snapd",
                 f"{stack.file}:{stack.line}",

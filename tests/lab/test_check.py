@@ -56,7 +56,7 @@ class TestCheck:
             status, findings = check(node)
             assert status == 0, findings
             assert codes(findings, "error") == set()
-            assert "drbd-unfenced" in codes(findings, "warning")
+            assert {"drbd-unfenced", "drbd-after-sb-1pri"} <= codes(findings, "warning")
             text = node.run("drbdocfs check web")
             assert text.splitlines()[-1].startswith(f"{node.name}: "), text
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -203,6 +205,35 @@ def good(root: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
 
     monkeypatch.setattr(Facts, "tool", answer)
     return tree
+
+
+def freeze(tree: Tree, monkeypatch: pytest.MonkeyPatch, top: str = "/mnt/storage") -> None:
+    """From now on whoever asks the kernel for something below ``top``, which would hang him, fails the test."""
+    tops = (f"{tree.root}{top}/", f"{top}/")
+    looking: list[bool] = []
+
+    def guard(place: Any, name: str) -> None:
+        really = getattr(place, name)
+
+        def ask(path: Any, *rest: Any, **more: Any) -> Any:
+            if not looking and not isinstance(path, int):
+                looking.append(True)
+                try:
+                    text = os.fspath(path)
+                    head, _, tail = text.rpartition("/")
+                    # What the kernel walks through on its way.
+                    at_link = name in ("lstat", "readlink")
+                    real = f"{os.path.realpath(head)}/{tail}" if at_link else os.path.realpath(text)
+                finally:
+                    looking.clear()
+                assert not real.startswith(tops), f"looked at: {path}"
+            return really(path, *rest, **more)
+
+        monkeypatch.setattr(place, name, ask)
+
+    for name in ("stat", "lstat", "readlink", "open", "access", "listdir", "scandir", "statvfs"):
+        guard(os, name)
+    guard(builtins, "open")
 
 
 def steps(*mutations: Callable[[Tree], object]) -> Callable[[Tree], None]:

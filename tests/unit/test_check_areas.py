@@ -42,7 +42,7 @@ resource r0 {
 		cram-hmac-alg sha256;
 		shared-secret "s3cret;}";
 		after-sb-0pri discard-zero-changes;
-		after-sb-1pri discard-secondary;
+		after-sb-1pri consensus;
 		after-sb-2pri disconnect;
 	}
 	disk {
@@ -176,8 +176,9 @@ FAULTS = [
     F("drbd-one-primary", f"{DRBD}:4", DRBD, "allow-two-primaries yes", "allow-two-primaries no"),
     F("drbd-one-primary", f"{DRBD}:1", DRBD, "\t\tallow-two-primaries yes;\n", ""),
     F("drbd-after-sb-2pri", f"{DRBD}:9", DRBD, "after-sb-2pri disconnect", "after-sb-2pri violently-as0p"),
-    F("drbd-after-sb-1pri", f"{DRBD}:8", DRBD, "discard-secondary", "call-pri-lost-after-sb", severity=WARNING),
-    F("drbd-after-sb-1pri", f"{DRBD}:8", DRBD, "discard-secondary", "violently-as0p", severity=ERROR),
+    F("drbd-after-sb-1pri", f"{DRBD}:8", DRBD, "1pri consensus", "1pri call-pri-lost-after-sb", severity=WARNING),
+    F("drbd-after-sb-1pri", f"{DRBD}:8", DRBD, "1pri consensus", "1pri discard-secondary", severity=WARNING),
+    F("drbd-after-sb-1pri", f"{DRBD}:8", DRBD, "1pri consensus", "1pri violently-as0p", severity=ERROR),
     F("drbd-after-sb-0pri", f"{DRBD}:7", DRBD, "discard-zero-changes", "discard-younger-primary"),
     F("drbd-rr-conflict", f"{DRBD}:3", DRBD, "protocol C;", "protocol C; rr-conflict violently;"),
     F("drbd-unfenced", f"{DRBD}:12", DRBD, "resource-and-stonith", "dont-care"),
@@ -279,6 +280,10 @@ FAULTS = [
     F("o2cb-live-differs", f"{CONFIGFS}/web/idle_timeout_ms", f"{CONFIGFS}/web/idle_timeout_ms", "", "10000\n"),
     F("o2cb-live-differs", f"{CONFIGFS}/web/node/server2/ipv4_address", f"{CONFIGFS}/web/node/server2/ipv4_address",
       "", "10.181.76.99\n"),
+    F("drbd-not-this-host", f"{DRBD}:18", DRBD, "on server1 {", "on SERVER1.example.com {", nine=True,
+      severity=WARNING, says="differs from it in the domain"),
+    F("drbd-not-this-host", f"{DRBD}:17", DRBD, "on server1 {", "on SERVER1 {", severity=ERROR, says="capital"),
+    F("drbd-not-this-host", f"{DRBD}:1", DRBD, "on server1 {", "on node1 {", nine=True, severity=ERROR),
     F("drbd-refused", f"{DRBD}:3", "/refuse-drbd", "", "x", live=True, says="'foo' unknown"),
 ]  # fmt: skip
 
@@ -333,14 +338,15 @@ def test_every_code_is_planted() -> None:
 
 
 def test_the_two_good_set_ups(box: Box) -> None:
-    """What create makes: nothing at all but, without its fencing, that. The guide's: no error, and that warning."""
+    """What create makes: nothing at all but, without its fencing, that. The guide's: no error, and two warnings."""
     plant(box, GOOD)
     assert look() == []
     plant(box, NINE)
     assert look() == []
     plant(box, {**GOOD, **provision.FILES})
     found = look()
-    assert heavy(found) == [("drbd-unfenced", f"{DRBD}:1")]
+    assert heavy(found) == [("drbd-after-sb-1pri", f"{DRBD}:10"), ("drbd-unfenced", f"{DRBD}:1")]
+    assert {f.severity for f in found} == {WARNING, NOTE}
     assert {f.code for f in found if f.severity == NOTE} == {"drbd-no-secret", "drbd-syncer", "drbd-become-primary-on"}
 
 
@@ -418,6 +424,80 @@ def test_no_live_question_is_asked_of_a_tree(box: Box) -> None:
     stand_ins(box)
     look()
     assert box.calls == []
+
+
+def test_the_net_of_a_mesh_counts(box: Box) -> None:
+    plant(box, NINE)
+    text = NINE[DRBD]
+    net = text[text.index("\tnet {") : text.index("\toptions {")]
+    mesh = "\tconnection-mesh {\n\t\thosts server1 server2;\n" + net + "\t}\n"
+    plant(box, {DRBD: text.replace(net, mesh)})
+    assert look() == []
+    plant(box, {DRBD: text.replace(net, mesh.replace("protocol C", "protocol A"))})
+    assert heavy(look()) == [("drbd-protocol", f"{DRBD}:6")]
+
+
+PATHS = """\
+\tconnection {
+\t\tpath {
+\t\t\thost server1 address 10.181.76.10:7789;
+\t\t\thost server2 address 10.181.76.11:7789;
+\t\t}
+\t\tpath {
+\t\t\thost server1 address [fd00::10]:7789;
+\t\t\thost server2 address [fd00::11]:7789;
+\t\t}
+\t}
+"""
+
+
+def test_two_paths_of_two_kinds(box: Box) -> None:
+    text = "".join(line + "\n" for line in NINE[DRBD].splitlines() if "address" not in line)
+    plant(box, {**NINE, DRBD: text.replace("\ton server1", PATHS + "\ton server1")})
+    assert look() == []
+    plant(box, {DRBD: text.replace("\ton server1", PATHS.replace("[fd00::11]", "10.181.77.11") + "\ton server1")})
+    found = [f for f in look() if f.severity == ERROR]
+    assert [f.code for f in found] == ["drbd-address-family"]
+    assert found[0].message == "IPv4 and IPv6 for server1 and IPv4 for server2"
+
+
+def test_drbd_9_knows_the_other_host_too(box: Box) -> None:
+    """By a name without its domain, which O2CB has in full."""
+    stanzas = GOOD[CLUSTER].replace("name = server2", "name = server2.example.com")
+    plant(box, {**NINE, CLUSTER: stanzas})
+    assert heavy(look()) == []
+    plant(box, {**GOOD, CLUSTER: stanzas})
+    assert heavy(look()) == [("cluster-node-missing", f"{CLUSTER}:16")]
+
+
+@pytest.mark.parametrize("text", ["²", "٣", "9" * 5000])
+def test_digits_that_are_no_number(box: Box, text: str) -> None:
+    plant(box, GOOD)
+    for name in ("node_count = 2", "number = 1", "ip_port = 7777"):
+        box.write(CLUSTER, GOOD[CLUSTER].replace(name, f"{name.partition('=')[0]}= {text}"))
+        codes = {f.code for f in look()}
+        assert "check-failed" not in codes
+        assert "cluster-conf-syntax" in codes
+    box.write(CLUSTER, GOOD[CLUSTER])
+    box.write(O2CB, f"O2CB_HEARTBEAT_THRESHOLD={text}\n")
+    assert [f.code for f in look()] == ["o2cb-timing"]
+    box.write(O2CB, GOOD[O2CB])
+    odd = GOOD[DRBD].replace("minor 0", f"minor {text}").replace("protocol C;", f"protocol C; timeout {text};")
+    box.write(DRBD, odd)
+    assert "check-failed" not in {f.code for f in look()}
+
+
+def test_an_odd_driver(box: Box) -> None:
+    plant(box, {**GOOD, "/sys/module/drbd/version": "8.4\0.11\n"})
+    assert look() == []
+
+
+@pytest.mark.parametrize("text", ["# a comment\n\nserver1\n", "  server1  \n# server2\n"])
+def test_comments_in_the_file_of_the_host_s_name(box: Box, text: str) -> None:
+    plant(box, GOOD)
+    box.write("/etc/hostname", text)
+    assert collect().host == "server1"
+    assert look() == []
 
 
 @pytest.mark.parametrize("file", [OURS, DRBD, CLUSTER, O2CB, HOSTS])

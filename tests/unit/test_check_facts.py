@@ -82,6 +82,51 @@ def test_line_ends_as_they_are(box: Box) -> None:
     assert facts.exact("/missing") is None
 
 
+def test_a_name_with_a_nul_is_nothing(box: Box, nobody: None) -> None:
+    facts = Facts(True, "server1")
+    box.tool("drbdadm", "exit 0")
+    assert facts.read("/etc/a\0b") is None
+    assert facts.exact("/etc/a\0b") is None
+    assert facts.stat("/etc/a\0b") is None
+    assert facts.piece("/etc/a\0b", 0, 1) is None
+    assert facts.link("/etc/a\0b") is None
+    assert facts.space("/etc/a\0b") is None
+    assert facts.names("/etc/a\0b") == []
+    assert facts.glob("/etc/a\0b/*") == []
+    assert not facts.exists("/etc/a\0b")
+    assert not facts.readable("/etc/a\0b")
+    assert not facts.same_file("/etc/a\0b", "/etc")
+    assert facts.resolve("/etc/a\0b") == "/etc/a\0b"
+    assert facts.tool("drbdadm", "dump", "r\0") is None
+    assert not facts.refused
+
+
+STACK = "[web]\nresource = r0\ndevice = /dev/drbd0\ncluster = web\nmountpoint = /mnt/storage\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("/mnt/storage/link/x", "/mnt/storage/link/x"),
+        ("/link/x", "/mnt/storage/link/x"),
+        ("/mnt/storage/link/../x/./y", "/mnt/storage/x/y"),
+        ("/mnt/storage/../elsewhere", "/mnt/real"),
+        ("/elsewhere/x", "/elsewhere/x"),
+        ("/srv/ocfs2/link", "/srv/ocfs2/link"),
+        ("/mnt/storage2/link", "/etc"),
+    ],
+)
+def test_below_a_stack_s_mount_no_link_is_followed(box: Box, name: str, expected: str) -> None:
+    box.write("/etc/drbdocfs/drbdocfs.conf", STACK)
+    box.write("/proc/self/mountinfo", "50 22 147:9 / /srv/ocfs2 rw - ocfs2 /dev/drbd9 rw\n")
+    for place in ("/mnt/storage", "/mnt/storage2", "/srv/ocfs2"):
+        (box.root / place[1:]).mkdir(parents=True)
+        (box.root / place[1:] / "link").symlink_to("/etc")
+    (box.root / "link").symlink_to("mnt/storage/link")
+    (box.root / "mnt/elsewhere").symlink_to("real")
+    assert Facts(False, "server1").resolve(name) == expected
+
+
 @pytest.mark.parametrize(("version", "driver"), [("8.4.11", 8), ("9.2.4\n", 9), ("10.0", 0), ("", 0)])
 def test_the_driver(box: Box, version: str, driver: int) -> None:
     box.write("/sys/module/drbd/version", version)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from drbdocfs_boot.checks import mounts
-from tests.unit.checktree import MOUNTINFO, Tree, added, good, steps
+from tests.unit.checktree import MOUNTINFO, Tree, added, freeze, good, steps
 
 POINT = "/mnt/storage"
 MOUNTED = "50 22 147:0 / /mnt/storage rw,noatime - ocfs2 /dev/drbd0 rw\n"
@@ -158,6 +158,28 @@ HARMLESS: dict[str, Callable[[Tree], object]] = {
 @pytest.mark.parametrize("case", HARMLESS)
 def test_harmless(case: str, tree: Tree) -> None:
     assert added(tree, mounts.find, HARMLESS[case]) == []
+
+
+def test_a_mount_point_on_another_stack_is_not_looked_at(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.stanza("outer", resource="r1", device="/dev/drbd1", cluster="web", mountpoint="/mnt")
+    tree.write("/proc/self/mountinfo", MOUNTINFO + "49 22 147:1 / /mnt rw - ocfs2 /dev/drbd1 rw\n")
+    freeze(tree, monkeypatch, "/mnt")
+    assert [(f.code, f.stack) for f in mounts.find(tree.facts())] == [("mountpoint-on-stack", "web")]
+
+
+def test_the_backing_file_on_the_stack_s_mount_is_still_known_in_fstab(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.remove("/drbd-loop.img")
+    tree.link("/drbd-loop.img", "/mnt/storage/loop.img")
+    fstab("/mnt/storage/loop.img /srv ocfs2 loop 0 0", "/mnt/storage/www /srv/www none bind 0 0")(tree)
+    freeze(tree, monkeypatch)
+    assert [(f.code, f.where) for f in mounts.find(tree.facts())] == [("fstab-lower-disk", "/etc/fstab:2")]
+
+
+def test_a_nul_in_auto_master(tree: Tree) -> None:
+    tree.write("/etc/auto.master", "/- auto\0direct\n/- file:/etc/\0\n")
+    assert list(mounts.find(tree.facts())) == []
 
 
 def test_every_rule_has_a_fault() -> None:

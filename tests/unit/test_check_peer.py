@@ -74,7 +74,7 @@ DIFFERENCES = [
     ("peer-driver", NOTE, "/sys/module/drbd/version", "8.4.11", "8.4.10", "root@server2"),
     ("peer-resource", ERROR, DRBD, "protocol C", "protocol A", f"{DRBD}:3"),
     ("peer-resource", ERROR, DRBD, "s3cret", "0ther", f"{DRBD}:6"),
-    ("peer-resource", ERROR, DRBD, "\t\tafter-sb-1pri discard-secondary;\n", "", f"{DRBD}:8"),
+    ("peer-resource", ERROR, DRBD, "\t\tafter-sb-1pri consensus;\n", "", f"{DRBD}:8"),
     ("peer-resource", ERROR, DRBD, "10.181.76.11:7789", "10.181.76.11:7790", f"{DRBD}:24"),
     ("peer-resource", WARNING, DRBD, "resource-and-stonith", "resource-only", f"{DRBD}:12"),
     ("peer-resource", NOTE, DRBD, DISK, DISK.replace("loop7", "sdb"), f"{DRBD}:20"),

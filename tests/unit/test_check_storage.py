@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from drbdocfs_boot import drbdmd
-from drbdocfs_boot.checks import storage
+from drbdocfs_boot.checks import lower, mounts, storage
 from drbdocfs_boot.checks.facts import Facts
-from tests.unit.checktree import MOUNTINFO, SIZE, Tree, added, disk, good, metadata, steps, superblock
+from tests.unit.checktree import MOUNTINFO, SIZE, Tree, added, disk, freeze, good, metadata, steps, superblock
 
 FILE = "/drbd-loop.img"
 DISK = "/dev/disk/by-id/virtio-data"
@@ -24,6 +24,11 @@ CLUSTERS = struct.pack("<I", 64)
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     return good(tmp_path / "root", monkeypatch)
+
+
+@pytest.fixture
+def frozen(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    freeze(tree, monkeypatch)
 
 
 def sparse(tree: Tree) -> None:
@@ -190,6 +195,42 @@ def test_a_file_on_a_network_file_system_is_not_touched(tree: Tree, monkeypatch:
 
     monkeypatch.setattr(Facts, "stat", never)
     assert [f.code for f in storage.find(tree.facts())] == ["backing-network"]
+
+
+def test_nothing_below_a_stack_s_mount_is_touched(tree: Tree, frozen: None) -> None:
+    """Reached by a link, by the loop device's file or by a line in fstab: it may never answer."""
+    on_its_own_mount(tree)
+    tree.write("/sys/block/loop7/loop/backing_file", "/mnt/storage/old.img\n")
+    tree.append("/etc/fstab", "LABEL=web /srv ocfs2 defaults 0 0\n/mnt/storage/x /srv/x none bind 0 0\n")
+    expected = [("backing-on-stack", FILE), ("loop-taken", "/dev/loop7")]
+    assert [(f.code, f.where) for f in storage.find(tree.facts())] == expected
+    tree.write("/proc/self/mountinfo", MOUNTINFO + "50 22 147:0 / /mnt/storage rw - ocfs2 /dev/drbd0 rw\n")
+    assert list(mounts.find(tree.facts())) == []
+
+
+@pytest.mark.parametrize("device", ["/dev/drbd1", "/dev/drbd/by-res/r0/1"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_disk_of_the_stack_s_own_volume(tree: Tree, device: str, shared: bool) -> None:
+    numbers = "volume 0 { device minor 0; } volume 1 { device minor 1; }"
+    disks = "volume 0 { disk /dev/loop8; } volume 1 { disk /dev/loop7; }"
+    top, own = (numbers, disks) if shared else (disks, numbers)
+    hosts = "".join(f"on server{n} {{ {own} address 10.181.76.{9 + n}:7789; }}\n" for n in (1, 2))
+    tree.write(RES, f"resource r0 {{ {top}\n{hosts} }}\n")
+    tree.replace("/etc/drbdocfs/drbdocfs.conf", "/dev/drbd0", device)
+    (stack,) = tree.facts().reading.stacks
+    setting = lower.setting(tree.facts(), stack)
+    assert setting is not None
+    assert setting.name == "/dev/loop7"
+
+
+def test_the_disk_of_a_host_whose_name_drbd_9_takes(tree: Tree) -> None:
+    tree.replace(RES, "on server1 {", "on server1.example.com { disk /dev/vdz;")
+    (stack,) = tree.facts().reading.stacks
+    for version, name in (("9.2.0", "/dev/vdz"), ("8.4.11", "/dev/loop7")):
+        tree.write("/sys/module/drbd/version", version)
+        setting = lower.setting(tree.facts(), stack)
+        assert setting is not None
+        assert setting.name == name
 
 
 def test_writable_by_everybody_is_an_error(tree: Tree) -> None:

@@ -114,6 +114,35 @@ def test_more_than_one_peer() -> None:
     assert found.peers == [(f"h{n}", f"10.0.0.{n}:7789") for n in (0, 1, 3)]
 
 
+@pytest.mark.parametrize("host", ["server1.example.com", "SERVER1", "Server1.lan", "server1."])
+@pytest.mark.parametrize("name", [name for name, _, _ in DUMPS])
+def test_a_name_that_drbd_9_takes_for_this_host(name: str, host: str) -> None:
+    found, exact = parse(text(name), host), parse(text(name), "server1")
+    assert found is not None
+    assert exact is not None
+    assert (found.volumes, found.address, found.peers) == (exact.volumes, exact.address, exact.peers)
+
+
+def test_the_host_s_own_volume_by_a_name_with_a_domain() -> None:
+    dump = (
+        "resource r0 { disk /dev/vdb; on a.example.com { device minor 1; disk /dev/sda7; address ipv4 10.0.0.1:7789; }"
+        " on b.example.com { device minor 2; address ipv4 10.0.0.2:7789; } }"
+    )
+    found = parse(dump, "A")
+    assert found is not None
+    assert (found.volumes, found.address) == ([("/dev/drbd1", "/dev/sda7")], "10.0.0.1")
+    assert found.peers == [("b.example.com", "10.0.0.2:7789")]
+
+
+def test_the_exact_name_goes_first_and_of_two_alike_none_is_taken() -> None:
+    dump = "resource r0 { on a.one { device minor 1; } on a.two { device minor 2; } on A { device minor 3; } }"
+    found = parse(dump, "a.two")
+    assert found is not None
+    assert found.volumes == [("/dev/drbd2", "none")]
+    assert parse(dump, "a") is None
+    assert parse("resource r0 { on .a { device minor 1; } }", ".b") is None
+
+
 def test_the_secret_is_kept_nowhere() -> None:
     found = parse(text("drbd-9.3/dump-plain"), "server1")
     assert found is not None

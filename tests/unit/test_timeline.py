@@ -268,6 +268,40 @@ def test_clock_jumps_and_other_boots_change_nothing() -> None:
     assert parse([*jumped, *other], "41d8c19d1e7f48718d9caef9b24f3f05").events == parse(lines("good")).events
 
 
+def said(at: float, **fields: str) -> str:
+    """One more line in the journal of the good boot."""
+    entry = json.loads(lines("good")[0])
+    moment = int(at * 1e6)
+    clock = int(entry["__REALTIME_TIMESTAMP"]) - int(entry["__MONOTONIC_TIMESTAMP"]) + moment
+    kept = {"_BOOT_ID": entry["_BOOT_ID"], "__MONOTONIC_TIMESTAMP": str(moment), "__REALTIME_TIMESTAMP": str(clock)}
+    return json.dumps({**kept, **fields})
+
+
+REACHED = next(key for key, kind in core.MESSAGE_ID.items() if kind == core.STARTED)
+
+
+def test_an_initrds_journal_that_stopped_is_not_the_end_of_the_boot() -> None:
+    stopped = said(4.0, MESSAGE_ID=journalctl.JOURNAL_STOPPED, MESSAGE="Journal stopped")
+    line = core.timeline(WEB, [WEB], parse([stopped, *lines("good", 25)]), -1)
+    assert line.ends is not None, "cut off in the middle of the boot"
+    assert line.ends == pytest.approx(25, abs=6)
+    last = said(line.ends + 0.1, MESSAGE_ID=journalctl.JOURNAL_STOPPED, MESSAGE="Journal stopped")
+    assert core.timeline(WEB, [WEB], parse([stopped, *lines("good", 25), last]), -1).ends is None
+
+
+@pytest.mark.parametrize("until", [1e9, 40.75])
+def test_a_target_of_the_initrd_and_one_started_later_are_no_milestones(until: float) -> None:
+    good = core.timeline(WEB, [WEB], parse(lines("good")), -1)
+    more = [
+        said(at, MESSAGE_ID=REACHED, UNIT=unit, JOB_RESULT="done", MESSAGE="Reached target")
+        for unit in (core.ONLINE, core.REMOTE_FS)
+        for at in (3.0, 900.0)
+    ]
+    line = core.timeline(WEB, [WEB], parse([*lines("good", until), *more]), -1)
+    assert line.milestones == good.milestones
+    assert line.total == good.total
+
+
 def test_damaged_lines_are_counted_and_left_out() -> None:
     broken = ["{", "[]", "null", '{"MESSAGE": "no times"}', lines("good")[3].replace('"__MONOTONIC_TIMESTAMP":"', "&x")]
     line = core.timeline(WEB, [WEB], parse(["-- No entries --", "", *broken, *lines("good")]), -1)
@@ -459,6 +493,40 @@ def test_verb_compares_boots(machine: Box, capsys: pytest.CaptureFixture[str]) -
     assert [line.split()[0] for line in text.splitlines()[3:5]] == ["0", "-1"]
     assert run(machine, "--boots", "50") == 0
     assert "the last 3 boots" in capsys.readouterr().out
+
+
+def test_live_times_are_those_of_the_boot_that_runs(
+    machine: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a clock that was wrong the boot that runs is not the last one in the list."""
+    machine.write("/proc/sys/kernel/random/boot_id", "05b5910f-7528-4e53-8927-dbee680975aa\n")
+    monkeypatch.setattr(journalctl, "offline", lambda: False)
+    asked: list[str] = []
+    really = journalctl.entries
+
+    def entries(boot: str, words: list[str]) -> str | None:
+        asked.append(boot[:4])
+        return really(boot, words)
+
+    def live(units: list[str], layers: list[str]) -> tuple[dict[str, Live], float | None, float | None]:
+        asked.append("live")
+        return {}, None, None
+
+    monkeypatch.setattr(journalctl, "entries", entries)
+    monkeypatch.setattr(journalctl, "live", live)
+    assert run(machine, "--boots", "3") == 0
+    assert asked == ["3f01", "05b5", "live", "41d8"]
+    asked.clear()
+    assert run(machine) == 0
+    assert asked == ["0", "live"]
+    capsys.readouterr()
+
+
+def test_boots_that_are_gone_since_they_were_listed(machine: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = f"' 0 {'3f' * 16} Tue 1 Tue 2'"
+    machine.tool("journalctl", f"case $* in *list-boots*) echo {listed};; *) echo 'No such boot' >&2; exit 1;; esac")
+    assert run(machine, "--boots", "2") == 2
+    assert "the journal has no boot 0" in capsys.readouterr().err
 
 
 def test_verb_writes_a_picture(machine: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
