@@ -647,7 +647,8 @@ def test_a_file_that_is_sourced_is_read(host: Host) -> None:
 
 def test_a_sourced_library_is_no_work_of_a_script(host: Host) -> None:
     """Such as lsb's init-functions, which has many commands of its own; its settings count."""
-    host.put("/lib/lsb/init-functions", "I=/drbd-loop.img\nstart_it() {\n /sbin/start-stop-daemon $1\n}\nmv /a /b\n. $F\n")
+    library = "I=/drbd-loop.img\nstart_it() {\n /sbin/start-stop-daemon $1\n}\nmv /a /b\n. $F\n"
+    host.put("/lib/lsb/init-functions", library)
     script = "#!/bin/sh\n. /lib/lsb/init-functions\nlosetup /dev/loop7 $I\nmount /dev/drbd0\n"
     host.put("/etc/init.d/loop-for-drbd", script, 0o755)
     proposal = propose()
