@@ -168,6 +168,8 @@ class TestNodes:
 
 RUN = """
 import sys, signal, tests.lab.image, tests.lab.lab
+# A shell's background job ignores it, and so would this.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 image = tests.lab.image.Image(tests.lab.image.Path(sys.argv[1]), "12")
 with tests.lab.lab.Lab(image) as lab:
     for node in lab.nodes:

@@ -471,7 +471,7 @@ def test_wait_after_a_split_brain_that_nobody_has_resolved(drbd: Box) -> None:
 
 @pytest.mark.parametrize("when_alone", ["wait", "newest", "always"])
 def test_wait_with_a_disk_that_is_not_good_goes_nowhere_alone(drbd: Box, when_alone: str) -> None:
-    alone(drbd, when_alone, boot_timeout=0.4)
+    alone(drbd, when_alone, boot_timeout=1.5)
     drbd.write("/gi", PROVED)
     drbd.write("/state", ALONE.format(role="Secondary").replace("disk:UpToDate", "disk:Inconsistent"))
     records.write("web", "proceed", TIME="1", WHO="root")

@@ -451,12 +451,14 @@ def test_a_cluster_that_others_use_stays(box: Box, system: Systemd, capsys: pyte
 
 
 def test_a_cluster_that_nobody_uses_may_take_a_moment(
-    box: Box, system: Systemd, capsys: pytest.CaptureFixture[str]
+    box: Box, system: Systemd, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box.write("/etc/drbdocfs/drbdocfs.conf", CONFIG + DB)
     system.script = [UP, UP, {O2CB: "active"}, {O2CB: "active"}, DOWN]
+    monkeypatch.setattr(follow_jobs, "UNNEEDED", 60.0)
     assert main(["stop", "web"]) == 0
     assert system.looks == 5
+    monkeypatch.setattr(follow_jobs, "UNNEEDED", 0.05)
     system.looks = 0
     system.script = [UP, UP, {O2CB: "active"}]
     assert main(["stop", "web"]) == 0
