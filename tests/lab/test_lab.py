@@ -200,8 +200,11 @@ class TestNothingIsLeft:
     def test_after_a_signal(self, run: list[str], number: signal.Signals) -> None:
         process, folder = self.start(run, "wait")
         assert len([line for line in processes_naming(str(folder)) if "qemu-system" in line]) == 2
-        process.send_signal(number)
-        assert process.wait(30) != 0
+        try:
+            process.send_signal(number)
+            assert process.wait(30) != 0
+        finally:
+            process.kill()  # nothing of it stays where it has not ended by itself
         assert not folder.exists()
         assert processes_naming(str(folder)) == []
 
