@@ -30,6 +30,12 @@ CONFIGURATION = "/etc/drbdocfs/drbdocfs.conf"
 MUTATING = ("rename", "unlink", "symlink", "mkdir", "rmdir", "fsync", "fchmod", "chown", "fchown")
 
 
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which calls come in which order is what counts here; thousands of real ones would take the time of the rest."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setenv("DRBDOCFS_ROOT", str(tmp_path))
