@@ -9,7 +9,8 @@ export LC_ALL := C.UTF-8
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -p no:cacheprovider -v --color=auto
 # These tests mostly wait for what they started, so more of them than cores run side by side.
-SIDE_BY_SIDE := --numprocesses=6
+# Those that wait stand together in one file, so who has nothing left to do takes some of them over.
+SIDE_BY_SIDE := --numprocesses=6 --dist=worksteal
 BOOTS_SIDE_BY_SIDE := --numprocesses=3
 # Two pairs of virtual machines: while one waits for a limit, a heartbeat or a resync, the other has the cores. A class
 # of tests is one story on one pair.
