@@ -47,6 +47,8 @@ class Stack(Immutable):
         "boot_timeout",
         "cluster",
         "device",
+        "fence_agent",
+        "fence_options",
         "file",
         "line",
         "link_grace",
@@ -59,6 +61,7 @@ class Stack(Immutable):
         "stop_holders",
         "survivor",
         "when_alone",
+        "witness",
     )  # fmt: skip
 
     name: str
@@ -75,6 +78,9 @@ class Stack(Immutable):
     stop_holders: str
     survivor: str
     link_grace: int
+    fence_agent: str
+    fence_options: str
+    witness: str
     file: str
     line: int
 
@@ -95,6 +101,9 @@ class Stack(Immutable):
         stop_holders: str = "report",
         survivor: str = "none",
         link_grace: int = 20_000_000,
+        fence_agent: str = "",
+        fence_options: str = "",
+        witness: str = "",
         file: str = "/etc/drbdocfs/drbdocfs.conf",
         line: int = 1,
     ) -> None:
@@ -113,6 +122,9 @@ class Stack(Immutable):
         put(self, "stop_holders", stop_holders)
         put(self, "survivor", survivor)
         put(self, "link_grace", link_grace)
+        put(self, "fence_agent", fence_agent)
+        put(self, "fence_options", fence_options)
+        put(self, "witness", witness)
         put(self, "file", file)
         put(self, "line", line)
 

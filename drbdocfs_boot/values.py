@@ -312,6 +312,54 @@ def survivor(text: str, *words: str) -> str:
     return _require_name(text, _NAME, 64)
 
 
+def agent(text: str) -> str:
+    """A fence agent: the name of a program that is looked for in PATH, or its absolute path. "" is left out."""
+    if not text:
+        return ""
+    if text[0] == "/":
+        normal = path(text)
+        if normal == "/":
+            raise Refused("is a directory")
+        return normal
+    return _require_name(text, _NAME, NAME_MAX)
+
+
+def options_file(text: str) -> str:
+    """The file with the options of a fence agent. "" is left out."""
+    return path(text) if text else ""
+
+
+def witness(text: str) -> str:
+    """Where the witness is: an absolute directory, or [USER@]HOST[:PORT] for ssh; IPv6 in brackets. "" is left out."""
+    if not text:
+        return ""
+    if text[0] == "/":
+        normal = path(text)
+        if normal == "/":
+            raise Refused("is the root directory")
+        return normal
+    user, at, place = text.rpartition("@")
+    if at:
+        _require_name(user, _NAME, 64)
+    if place[:1] == "[":
+        host, bracket, port = place[1:].partition("]")
+        if not bracket:
+            raise Refused('has "[" without "]"')
+        if not host or any(char not in "0123456789abcdefABCDEF:." for char in host):
+            raise Refused(f"has {show(host)}, which is no IPv6 address")
+        if port and port[0] != ":":
+            raise Refused(f"has {show(port)} after the address")
+        colon, port = port[:1], port[1:]
+    else:
+        host, colon, port = place.partition(":")
+        _require_name(host, _NAME, 253)
+        if ":" in port:
+            raise Refused("has more than one colon: an IPv6 address stands in brackets")
+    if colon and not (port.isdigit() and port.isascii() and len(port) <= 5 and 0 < int(port) < 65536):
+        raise Refused(f"has {show(port)}, which is no port")
+    return text
+
+
 # The names that the configspec uses for the rules. What they take after the text stands there in brackets.
 RULES: "dict[str, Callable[..., str | int]]" = {
     "resource": resource,
@@ -324,6 +372,9 @@ RULES: "dict[str, Callable[..., str | int]]" = {
     "span": span,
     "word": word,
     "survivor": survivor,
+    "agent": agent,
+    "options_file": options_file,
+    "witness": witness,
 }
 
 
@@ -391,6 +442,12 @@ KEYS = {
             "none, power, witness or the name of a host (uname -n)",
         ),
         Key("link_grace", "span", ("0", "5min"), "20s", _span("0", "5min")),
+        Key(
+            "fence_agent", "agent", (), "",
+            "a fence agent such as fence_ipmilan, or the absolute path of a program with the same interface",
+        ),
+        Key("fence_options", "options_file", (), "", "an absolute path of a file, such as /etc/drbdocfs/fence.conf"),
+        Key("witness", "witness", (), "", "[USER@]HOST[:PORT], or the absolute path of a directory that both nodes share"),
     )
 }  # fmt: skip
 

@@ -57,7 +57,7 @@ NAMES = "letters, digits, _ . and -, beginning with a letter or digit, at most 6
 SPAN = "a time span from 1s to 1d, such as 90s or 1min 30s"
 KEYS = (
     "resource, device, backing_file, loop_device, cluster, mountpoint, mount_options, peer_timeout, when_alone, "
-    "boot_timeout, stop_holders, survivor, link_grace"
+    "boot_timeout, stop_holders, survivor, link_grace, fence_agent, fence_options, witness"
 )
 LINE = "[STACK], KEY = VALUE or # COMMENT"
 HEADER = "[STACK] with nothing but a comment after it"

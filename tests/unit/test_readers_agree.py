@@ -58,6 +58,9 @@ GOOD_VALUE = {
     "stop_holders": ["kill"],
     "survivor": ["none", "alpha"],
     "link_grace": ["500ms"],
+    "fence_agent": ["fence_ipmilan", "/opt/N/fence"],
+    "fence_options": ["/etc/drbdocfs/fence-N.conf"],
+    "witness": ["drbdocfs@tie.example:2222", "/mnt/nas", "'[fd00::1]:22'"],
 }
 STACKS = ["web", "db", "x", "DEFAULT", " y "]
 

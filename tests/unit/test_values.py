@@ -46,6 +46,15 @@ TAKEN: list[tuple[str, str | list[str], str | int]] = [
     ("boot_timeout", "1d", 86_400_000_000),
     ("peer_timeout", "0", 0),
     ("link_grace", "5min", 300_000_000),
+    ("fence_agent", "", ""),
+    ("fence_agent", "fence_ipmilan", "fence_ipmilan"),
+    ("fence_agent", "/opt//power/switch", "/opt/power/switch"),
+    ("fence_options", "/etc/drbdocfs/fence.conf", "/etc/drbdocfs/fence.conf"),
+    ("witness", "tie", "tie"),
+    ("witness", "drbdocfs@tie.example:2222", "drbdocfs@tie.example:2222"),
+    ("witness", "lock@[fd00::1]:22", "lock@[fd00::1]:22"),
+    ("witness", "[fd00::1]", "[fd00::1]"),
+    ("witness", "/mnt/nas/locks/", "/mnt/nas/locks"),
 ]
 
 
@@ -121,6 +130,20 @@ REFUSED: list[tuple[str, str | list[str], str]] = [
     ("peer_timeout", "9" * 5000, "has a number that is too large"),
     ("peer_timeout", ["1", "5s"], "is a list, because of the comma: put the value in quotes"),
     ("link_grace", "6min", "is longer than 5min"),
+    ("fence_agent", "fence ipmilan", 'holds " "'),
+    ("fence_agent", "-off", 'begins with "-"'),
+    ("fence_agent", "/", "is a directory"),
+    ("fence_options", "fence.conf", "does not begin with /"),
+    ("witness", "-oProxyCommand=x", 'begins with "-"'),
+    ("witness", "a@-oProxyCommand=x", 'begins with "-"'),
+    ("witness", "tie:", 'has "", which is no port'),
+    ("witness", "tie:70000", 'has "70000", which is no port'),
+    ("witness", "fd00::1", "has more than one colon: an IPv6 address stands in brackets"),
+    ("witness", "[fd00::1", 'has "[" without "]"'),
+    ("witness", "[tie]:22", 'has "tie", which is no IPv6 address'),
+    ("witness", "[fd00::1]22", 'has "22" after the address'),
+    ("witness", "@tie", "is empty"),
+    ("witness", "/", "is the root directory"),
 ]
 
 

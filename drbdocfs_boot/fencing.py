@@ -1,0 +1,143 @@
+"""Who goes on when the link is lost in operation: times and decisions; nothing here touches the system.
+
+With ``fencing resource-and-stonith`` DRBD freezes input and output of a Primary that loses its peer, on both nodes,
+and calls the fence-peer handler.  Only an answer that says that the peer is out (4, 7) thaws it; after any other it
+stays frozen until the peer is connected again.  Frozen, a node completes no write, so as long as at most one node
+gets such an answer nothing is lost.  docs/fencing.md has the table of what happens when.
+
+The time for an answer is bounded by O2CB, whose heartbeat is frozen with the rest:
+
+* A heartbeat write that is not done after (threshold - 1) * 2 s resets the node (o2hb_write_timeout).
+* o2net finds the link idle after idle_timeout_ms; (threshold + 2) * 2 s later (O2NET_QUORUM_DELAY_MS) each node that
+  still sees the other's heartbeat, and has not the lowest number, resets itself (o2quo_make_decision).  The other's
+  heartbeat counts as gone threshold * 2 s after the thaw, so the thaw has to come before idle + 2 * 2 s.
+
+Both count from the loss, which DRBD notices later: after ping-int and ping-timeout on an idle link, after timeout on
+a busy one.  Sources: fs/ocfs2/cluster/heartbeat.c, quorum.c, tcp.c; drbd.conf(5); seen in the lab.
+"""
+
+# fence-peer's exit statuses, the same in 8.4 and 9 (drbd_nl.c: conn_try_outdate_peer; enum drbd_peer_state).
+PEER_OUTDATED = 4  # it is known that the peer does not go on with its data
+PEER_FENCED = 7  # it was switched off, and that was verified
+# Any status that the kernel does not know leaves input and output frozen.  Its log calls the handler broken then.
+FROZEN = 1
+
+NONE, POWER, WITNESS = "none", "power", "witness"
+
+BEAT = 2.0  # seconds between two heartbeats (O2HB_REGION_TIMEOUT_MS)
+MARGIN = 3.0  # seconds kept free before a limit of O2CB: a heartbeat under way, and a machine that is slow
+# Seconds that a decision is planned with: the handler itself, a lock at the witness, an agent's off and status.
+DECIDE = {NONE: 1.0, POWER: 10.0, WITNESS: 5.0}
+DECIDE_HOST = 1.0
+LEAST_GRACE = 2.0  # seconds: less than that is no grace, so a link that flaps would always cost a node
+
+
+class Times:
+    """What the limits are made of, in seconds, with the kernel's defaults.
+
+    ``threshold`` is a number of heartbeats; ``ping_int``, ``ping_timeout`` and ``timeout`` are DRBD's.
+    """
+
+    __slots__ = ("idle", "ping_int", "ping_timeout", "threshold", "timeout")
+
+    def __init__(
+        self,
+        threshold: int = 31,
+        idle: float = 30.0,
+        ping_int: float = 10.0,
+        ping_timeout: float = 0.5,
+        timeout: float = 6.0,
+    ) -> None:
+        self.threshold = threshold
+        self.idle = idle
+        self.ping_int = ping_int
+        self.ping_timeout = ping_timeout
+        self.timeout = timeout
+
+    @property
+    def detection(self) -> float:
+        """The longest that DRBD takes to notice a lost link, and by how much the nodes may differ in it."""
+        return max(self.ping_int + self.ping_timeout, self.timeout)
+
+    @property
+    def write_limit(self) -> float:
+        """Seconds after the loss at which a frozen node is reset for its heartbeat's sake."""
+        return (self.threshold - 1) * BEAT
+
+    @property
+    def quorum_limit(self) -> float:
+        """Seconds after the loss up to which a node without the lowest number has to thaw to survive."""
+        return self.idle + 2 * BEAT
+
+
+class Plan:
+    """The plan of one node for one lost link; seconds, all but ``limit`` counted from the handler's start.
+
+    ``limit``: after the loss, when O2CB resets this node; ``grace``: how long the link may take to come back;
+    ``head_start``: how long after that this node lets the preferred one go first; ``decide``: what a decision is
+    planned to take; ``end``: when it is too late for one; ``cut``: link_grace was longer than what is left;
+    ``fits``: the plan ends in time.  ``sum`` shows how it was reckoned.
+    """
+
+    __slots__ = ("cut", "decide", "end", "fits", "grace", "head_start", "limit", "sum")
+
+    def __init__(
+        self,
+        *,
+        limit: float,
+        end: float,
+        grace: float,
+        head_start: float,
+        decide: float,
+        cut: bool,
+        fits: bool,
+        sum: str,
+    ) -> None:
+        self.limit = limit
+        self.end = end
+        self.grace = grace
+        self.head_start = head_start
+        self.decide = decide
+        self.cut = cut
+        self.fits = fits
+        self.sum = sum
+
+
+def plan(survivor: str, link_grace: float, times: Times, lowest: bool) -> Plan:
+    """The plan of a node; ``lowest``: it has the lowest number in cluster.conf, so O2CB prefers it, and so do we.
+
+    With ``power`` both nodes reckon with the limits of the one without the lowest number, so that their head start
+    is worth what it says; the others decide each for itself.
+    """
+    decide = DECIDE.get(survivor, DECIDE_HOST)
+    limit = times.write_limit if lowest else min(times.write_limit, times.quorum_limit)
+    end = limit - times.detection - MARGIN
+    # The nodes may notice the loss up to `detection` apart; after that and a moment the preferred one has acted.
+    head = times.detection + 2.0 if survivor == POWER else 0.0
+    if survivor == POWER:
+        strictest = min(times.write_limit, times.quorum_limit) - times.detection - MARGIN
+        room = strictest - head - decide
+    else:
+        room = end - decide
+    grace = max(min(link_grace, room), min(link_grace, LEAST_GRACE))
+    wait = 0.0 if lowest else head
+    fits = grace + wait + decide <= end
+    which = "heartbeat" if limit == times.write_limit else "quorum"
+    words = [f"notice {times.detection:g} s", f"grace {grace:g} s"]
+    if wait:
+        words.append(f"head start {wait:g} s")
+    words += [f"decision {decide:g} s", f"margin {MARGIN:g} s"]
+    total = times.detection + grace + wait + decide + MARGIN
+    text = f"{' + '.join(words)} = {total:g} s, of {limit:g} s that O2CB leaves ({which})"
+    return Plan(
+        limit=limit, end=end, grace=grace, head_start=wait, decide=decide, cut=grace < link_grace, fits=fits, sum=text
+    )
+
+
+def preferred(nodes: "dict[str, dict[str, str]]", host: str) -> bool:
+    """Whether ``host`` has the lowest number of ``nodes`` (clusterconf.nodes): O2CB prefers that one, too.
+
+    A host that the file does not name, or a file that cannot be read, is not preferred.
+    """
+    numbers = {name: int(keys["number"]) for name, keys in nodes.items() if keys.get("number", "").isdigit()}
+    return host in numbers and numbers[host] == min(numbers.values())
