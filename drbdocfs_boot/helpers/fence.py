@@ -25,7 +25,7 @@ from drbdocfs_boot.messages import Message
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.tools import drbd, journal, kmsg, o2cb, records, system, wake
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.tools.run import Process
+from drbdocfs_boot.tools.run import KILL, TERM, Process
 from drbdocfs_boot.verdict import EX_CONFIG, EX_DATAERR, EX_TEMPFAIL, EX_UNAVAILABLE
 
 ASK_LIMIT = 3.0  # seconds for a question to DRBD; after that /proc/drbd has to do
@@ -61,6 +61,7 @@ class Handler:
         self.connected_at = 0.0
         self.plan: "Plan | None" = None
         self.lock = -1
+        self.write_limit = 0.0  # seconds without a heartbeat after which O2CB resets this node
 
     # --- what is there ---
 
@@ -202,7 +203,9 @@ class Handler:
             return self.goes_on(PEER_OUTDATED, f"it was chosen before, and {self.peer} has not been in step since")
         survivor = self.stack.survivor if self.stack is not None else fencing.NONE
         grace = self.stack.link_grace / 1_000_000 if self.stack is not None else 20.0
-        self.plan = plan = fencing.plan(survivor, grace, self.times(), self.lowest())
+        times = self.times()
+        self.write_limit = times.write_limit
+        self.plan = plan = fencing.plan(survivor, grace, times, self.lowest())
         policy = f"survivor = {survivor}" if self.stack is not None else f"nobody goes on ({self.trouble})"
         if found == UNKNOWN:
             self.step(self.refusal(found))
@@ -419,9 +422,10 @@ class Handler:
         """Whoever goes on, it is not this node."""
         limit = ""
         if self.plan is not None:
-            left = self.began + self.plan.limit - time.monotonic()
-            limit = f"; O2CB resets this node in about {max(0.0, left):.0f} s unless {self.peer} is back before"
-            self.record("frozen", self.began + self.plan.limit, reason)
+            reset = self.began + self.write_limit
+            left = max(0.0, reset - time.monotonic())
+            limit = f"; O2CB resets this node within {left:.0f} s unless {self.peer} is back before"
+            self.record("frozen", reset, reason)
         self.tell("fence-frozen", reason=reason + limit)
         return FROZEN
 
@@ -465,7 +469,7 @@ def _take_place(handler: Handler) -> int:
     os.makedirs(os.path.dirname(name), 0o755, exist_ok=True)
     lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     until = time.monotonic() + OVERTAKE_LIMIT
-    number = 15
+    number = TERM
     sent = (0, 0)
     while True:
         try:
@@ -474,21 +478,43 @@ def _take_place(handler: Handler) -> int:
         except BlockingIOError:
             pass
         if time.monotonic() >= until:
-            if number == 9:
+            if number == KILL:
                 raise Failure(EX_TEMPFAIL, "an older handler hangs and cannot be ended")
-            number, until = 9, time.monotonic() + OVERTAKE_LIMIT
+            number, until = KILL, time.monotonic() + OVERTAKE_LIMIT
+        # What is written may be left from a handler long ago: it counts only if it is the holder's own.
+        older = _holder(lock)
         before = os.pread(lock, 200, 0).decode("ascii", "replace").split()
-        if len(before) == 2 and before[0].isdigit() and (int(before[0]), number) != sent:
-            sent = (int(before[0]), number)
-            handler.began = min(handler.began, _number(before[1], handler.began))
+        if older and before[:1] == [str(older)] and (older, number) != sent:
+            sent = (older, number)
+            handler.began = min(handler.began, _number(before[-1], handler.began))
             try:
-                os.kill(int(before[0]), number)
+                os.kill(older, number)
             except OSError:
                 pass
         time.sleep(0.02)
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()} {handler.began:.3f}".encode("ascii"), 0)
+    _sign(lock, handler.began)
     return lock
+
+
+def _sign(lock: int, began: float) -> None:
+    """Who holds the lock, and since when its freeze lasts."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()} {began:.3f}".encode("ascii"), 0)
+
+
+def _holder(lock: int) -> int:
+    """The process that holds the lock of this file, by the kernel's word (/proc/locks, proc(5)); 0 when none does."""
+    found = os.fstat(lock)
+    file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    try:
+        with open("/proc/locks", encoding="ascii") as lines:
+            for line in lines:
+                words = line.split()
+                if "->" not in words and len(words) >= 8 and words[-3] == file and words[-4].isdigit():
+                    return int(words[-4])
+    except OSError:
+        pass
+    return 0
 
 
 def _protect() -> None:
@@ -535,8 +561,7 @@ def release(name: str) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return EX_TEMPFAIL  # a handler is at work
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()} {time.monotonic():.3f}".encode("ascii"), 0)
+    _sign(lock, time.monotonic())
     handler.settle(ASK_LIMIT)
     handler.close()
     if drbd.verdict(handler.state, handler.resource).status != 0:
