@@ -26,6 +26,7 @@ def test_options_before_the_first_section_hold_for_all_and_a_hosts_own_come_firs
     assert options.common == {"ip": "10.0.0.1", "login-timeout": "3"}
     assert options.of("server1") == {"ip": "10.0.0.1", "login-timeout": "3", "plug": "1"}
     assert options.of("server2") == {"ip": "10.0.0.1", "plug": "2", "login_timeout": "9"}
+    assert parse("a_b = 1\n[x]\na-b = 2\n").of("x") == parse("A-b = 1\n[x]\na-b = 2\n").of("x") == {"a-b": "2"}
     assert options.of("server3") is None
     assert options.of("") is None
 
