@@ -4,7 +4,7 @@
 set -eu
 
 memory=/dev/shm
-needed=$((2 << 20)) # KiB, several times what they take
+needed=$((2 << 20)) # KiB; they take a third of it, with what the kernel keeps
 
 usable() {
     [ -d "$memory" ] && [ -w "$memory" ] || return 1
