@@ -20,7 +20,7 @@ STATUSES = {value for name, value in vars(exits).items() if name.startswith("EX_
 # The command's own, which a verb's page may describe as well.
 EVERYWHERE = {"-h", "--help", "--root"}
 # Pages of programs that are no verbs of the command.
-PROGRAMS = {"drbdocfs-generator", "drbdocfs-witness"}
+PROGRAMS = {"drbdocfs-generator", "drbdocfs-fence-peer", "drbdocfs-witness"}
 SECTIONS = ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "FILES", "SEE ALSO")
 
 
