@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from drbdocfs_boot import clusterconf, values
+from drbdocfs_boot import clusterconf, fencing, values
 from drbdocfs_boot.terminal import bar
 
 RECORDS = "/var/lib/drbdocfs/create"
@@ -29,6 +29,14 @@ JUST_CREATED = 4
 CLOCK_LIMIT = 30.0
 # What a description holds beside what the administrator says.
 MADE = ("secret", "uuid", "hmac")
+HANDLER = "/usr/libexec/drbdocfs-boot/fence-peer"
+FENCE_OPTIONS = "/etc/drbdocfs/fence.conf"
+# DRBD's own times with fencing, so that a lost link is noticed in 6.5 s: ping-int and connect-int in seconds, timeout
+# and ping-timeout in tenths of one.  timeout has to be less than the first two.
+NET = {"ping-int": 5, "connect-int": 5, "timeout": 45, "ping-timeout": 15}
+SURVIVORS = ("none", "power", "witness")
+# What a description of an earlier version does not have: its resource was written without fencing, and stays so.
+LATER = ("survivor", "link_grace", "fence_agent", "fence_options", "witness", "tiebreaker")
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -56,6 +64,9 @@ class Description:
     """One stack.  ``size`` in bytes, ``backing_file`` and ``loop_device`` are 0 and "" for disks; ``hosts`` are two, in
     the order of their names, so that both hosts make the same of it; ``first``: the host whose disk is copied.
 
+    ``survivor`` to ``witness``: our own keys, "" for a default; ``survivor`` "" is a resource without fencing.
+    ``tiebreaker``: "NAME=ADDRESS:PORT" of a third host without a disk, for DRBD 9's quorum; "" for none.
+
     ``secret``, ``uuid`` (of the file system) and ``hmac`` are made once, at the first run.
     """
 
@@ -72,6 +83,12 @@ class Description:
     slots: int
     first: str
     hosts: tuple[Host, ...]
+    survivor: str = ""
+    link_grace: str = ""
+    fence_agent: str = ""
+    fence_options: str = ""
+    witness: str = ""
+    tiebreaker: str = ""
     secret: str = ""
     uuid: str = ""
     hmac: str = ""
@@ -108,6 +125,13 @@ class Description:
                 return host
         raise KeyError(name)
 
+    @property
+    def third(self) -> tuple[str, str, int] | None:
+        """(name, address, port) of the tiebreaker."""
+        name, _, place = self.tiebreaker.partition("=")
+        address, _, port = place.rpartition(":")
+        return (name, address.strip("[]"), int(port)) if self.tiebreaker else None
+
     def other(self, name: str) -> Host:
         return next(host for host in self.hosts if host.name != name)
 
@@ -126,7 +150,7 @@ def from_json(data: Any) -> Description:
         hosts = tuple(Host(**{f.name: str(host[f.name]) for f in fields(Host)}) for host in data["hosts"])
         found: dict[str, Any] = {"hosts": hosts}
         for field in fields(Description):
-            if field.name == "hosts":
+            if field.name == "hosts" or (field.name in LATER and field.name not in data):
                 continue
             kind = int if field.name in ("port", "size", "slots") else str
             if not isinstance(data[field.name], kind):
@@ -145,6 +169,18 @@ def size(text: str) -> int:
     found = int(match.group(1)) * UNITS.get(match.group(2).upper(), 1)
     # Whole sectors of 4 KiB, so that nothing below the loop device is half a block.
     return found // 4096 * 4096
+
+
+def tiebreaker(text: str, port: int) -> str:
+    """ "NAME=ADDRESS:PORT" of "NAME=ADDRESS[:PORT]"; an IPv6 address with a port has brackets.  Raises ValueError."""
+    name, _, place = text.partition("=")
+    match = re.fullmatch(r"\[([^]]*)\](?::(\d+))?|([^:]*)(?::(\d+))?|([^]]*)", place)
+    groups = match.groups() if match is not None else ()
+    address = next((group for group in groups[::2] if group), "")
+    if not name or not _family(address):
+        raise ValueError(f"--tiebreaker {text} is not NAME=ADDRESS or NAME=ADDRESS:PORT")
+    given = next((group for group in groups[1:4:2] if group), str(port))
+    return f"{name}={_drbd_address(address)}:{int(given)}"
 
 
 def human(number: float) -> str:
@@ -211,9 +247,55 @@ def checked(d: Description) -> Description:
             if getattr(d.hosts[0], key) == getattr(d.hosts[1], key):
                 wrong.append(f"both hosts have the address {getattr(d.hosts[0], key)}")
                 break
+    wrong += _policy(d, names)
     if wrong:
         raise Wrong(list(dict.fromkeys(wrong)))
     return replace(d, hosts=tuple(sorted(d.hosts, key=lambda host: host.name)), **normal)
+
+
+def _policy(d: Description, names: list[str]) -> list[str]:
+    """What is wrong with who goes on when the link is lost."""
+    wrong = []
+    for key in ("survivor", "link_grace", "fence_agent", "fence_options", "witness"):
+        value = getattr(d, key)
+        try:
+            if value:
+                values.KEYS[key].check(value)
+        except values.Refused as refused:
+            wrong.append(f"--{key.replace('_', '-')} '{value}' {refused}; allowed: {values.KEYS[key].allowed}")
+        if '"' in value and "'" in value:
+            wrong.append(f"--{key.replace('_', '-')} '{value}' holds both kinds of quotes")
+    if d.survivor and d.survivor not in SURVIVORS and d.survivor not in names:
+        wrong.append(f"--survivor {d.survivor} is neither {' nor '.join(names)}, nor {', '.join(SURVIVORS)}")
+    if d.survivor == "power" and not d.fence_agent:
+        wrong.append("--survivor power needs --fence-agent, the program that switches the other host off")
+    if d.survivor != "power" and (d.fence_agent or d.fence_options):
+        wrong.append("--fence-agent and --fence-options are for --survivor power")
+    if d.survivor == "witness" and not d.witness:
+        wrong.append("--survivor witness needs --witness, the third host or a shared directory")
+    if d.survivor != "witness" and d.witness:
+        wrong.append("--witness is for --survivor witness")
+    if d.witness.startswith("/") and values.below(d.witness, d.mountpoint):
+        wrong.append(f"the witness {d.witness} lies on the mount point {d.mountpoint}, which freezes with the link")
+    if d.tiebreaker:
+        try:
+            right = tiebreaker(d.tiebreaker, d.port) == d.tiebreaker
+        except ValueError:
+            right = False
+        if not right or d.third is None:
+            return [*wrong, f"tiebreaker '{d.tiebreaker}' is not NAME=ADDRESS:PORT"]
+        name, address, port = d.third
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}", name):
+            wrong.append(f"'{name}' is no host name")
+        if name in names:
+            wrong.append(f"the tiebreaker {name} is one of the two; it is a third host")
+        if address in [host.address for host in d.hosts]:
+            wrong.append(f"the tiebreaker has the address {address} of one of the two")
+        if not 0 < port < 65536:
+            wrong.append(f"the tiebreaker's port {port} is not between 1 and 65535")
+        if {_family(host.address) for host in d.hosts} != {_family(address)}:
+            wrong.append(f"the tiebreaker's address {address} is not of the same family as those of the two")
+    return wrong
 
 
 def _family(address: str) -> str:
@@ -255,37 +337,58 @@ def resource_text(d: Description, driver: int) -> str:
 
     Where data could be in doubt after a split brain nobody decides by himself.  ``discard-secondary`` would: one of two
     that both wrote reboots, is Secondary when it connects, and loses what it wrote without a word (drbd_receiver.c,
-    drbd_asb_recover_1p); ``consensus`` gives up only what is unchanged.  Where to put ``fencing`` differs by driver,
-    and it is the administrator's decision: not here.
+    drbd_asb_recover_1p); ``consensus`` gives up only what is unchanged.
+
+    With a tiebreaker there is fencing all the same: where only the link between the two is cut and both still see the
+    third host, each of two Primaries keeps its quorum by the tiebreaker (drbd_state.c, calc_quorum), and both would go
+    on.  Not on the connections to the tiebreaker: its loss would freeze both, and it has no data to be fenced from.
     """
-    # What 8.4 takes for a mistake: a Primary by itself is of no use with two of them.
-    options = "\toptions {\n\t\tauto-promote no;\n\t}\n" if driver == 9 else ""
-    hosts = "".join(
-        f"\ton {host.name} {{\n"
-        + (f"\t\tnode-id {number};\n" if driver == 9 else "")
-        + f"\t\tdevice {d.device} minor {d.minor};\n"
-        f"\t\tdisk {host.disk};\n"
-        f"\t\tmeta-disk internal;\n"
-        f"\t\taddress {_family(host.address)} {_drbd_address(host.address)}:{d.port};\n"
-        f"\t}}\n"
-        for number, host in enumerate(d.hosts)
-    )
+    fences = bool(d.survivor)
+    options = []
+    if driver == 9:
+        # What 8.4 takes for a mistake: a Primary by itself is of no use with two of them.
+        options.append("auto-promote no;")
+        if d.tiebreaker:
+            options += ["quorum majority;", "on-no-quorum suspend-io;"]
+    net = [
+        "protocol C;", "allow-two-primaries yes;", f"cram-hmac-alg {d.hmac};", f'shared-secret "{d.secret}";',
+        "after-sb-0pri discard-zero-changes;", "after-sb-1pri consensus;", "after-sb-2pri disconnect;",
+    ]  # fmt: skip
+    disk: list[str] = []
+    if fences:
+        net += [f"{name} {value};" for name, value in NET.items()]
+        (net if driver == 9 else disk).append("fencing resource-and-stonith;")
+    handlers = [f'fence-peer "{HANDLER}";'] if fences else []
+    lines = [
+        *_section("options", options), *_section("disk", disk), *_section("net", net), *_section("handlers", handlers),
+    ]  # fmt: skip
+    for number, host in enumerate(d.hosts):
+        lines += _section(f"on {host.name}", [
+            *([f"node-id {number};"] if driver == 9 else []),
+            f"device {d.device} minor {d.minor};", f"disk {host.disk};", "meta-disk internal;",
+            f"address {_family(host.address)} {_drbd_address(host.address)}:{d.port};",
+        ])  # fmt: skip
+    if d.third is not None and driver == 9:
+        name, address, port = d.third
+        lines += _section(f"on {name}", [
+            f"node-id {len(d.hosts)};", f"device {d.device} minor {d.minor};", "disk none;",
+            f"address {_family(address)} {_drbd_address(address)}:{port};",
+        ])  # fmt: skip
+        both = [host.name for host in d.hosts]
+        lines += _section("connection", [f"host {one};" for one in both])
+        for one in both:
+            inside = [f"host {one};", f"host {name};", *(_section("net", ["fencing dont-care;"]) if fences else [])]
+            lines += _section("connection", inside)
     return (
         f"# Written by drbdocfs create for the stack {d.stack}. It holds a shared secret: mode 600.\n"
-        f"resource {d.resource} {{\n"
-        f"{options}"
-        f"\tnet {{\n"
-        f"\t\tprotocol C;\n"
-        f"\t\tallow-two-primaries yes;\n"
-        f"\t\tcram-hmac-alg {d.hmac};\n"
-        f'\t\tshared-secret "{d.secret}";\n'
-        f"\t\tafter-sb-0pri discard-zero-changes;\n"
-        f"\t\tafter-sb-1pri consensus;\n"
-        f"\t\tafter-sb-2pri disconnect;\n"
-        f"\t}}\n"
-        f"{hosts}"
-        f"}}\n"
+        + "\n".join(_section(f"resource {d.resource}", lines))
+        + "\n"
     )
+
+
+def _section(head: str, lines: list[str]) -> list[str]:
+    """A section of drbd.conf; nothing for one that would be empty."""
+    return [f"{head} {{", *("\t" + line for line in lines), "}"] if lines else []
 
 
 def _drbd_address(address: str) -> str:
@@ -325,7 +428,9 @@ def stack_text(d: Description) -> str:
     """Our own configuration."""
     keys = {
         "resource": d.resource, "device": d.device, "backing_file": d.backing_file, "loop_device": d.loop_device,
-        "cluster": d.cluster, "mountpoint": d.mountpoint, "mount_options": d.mount_options,
+        "cluster": d.cluster, "mountpoint": d.mountpoint, "mount_options": d.mount_options, "survivor": d.survivor,
+        "link_grace": d.link_grace, "fence_agent": d.fence_agent, "fence_options": d.fence_options,
+        "witness": d.witness,
     }  # fmt: skip
     lines = []
     for key, value in keys.items():
@@ -336,6 +441,72 @@ def stack_text(d: Description) -> str:
         quoted = f"{mark}{value}{mark}" if re.search(r"[#,'\"\s]", value) and key != "mount_options" else value
         lines.append(f"{key:<13} = {quoted}\n")
     return f"# Written by drbdocfs create; all keys: drbdocfs.conf(5).\n[{d.stack}]\n" + "".join(lines)
+
+
+# --- who goes on when the link is lost ------------------------------------------------------------------------
+
+
+def survivors(names: list[str]) -> list[tuple[str, str]]:
+    """What ``--survivor`` may be, with a line that explains it; ``names`` of the two, the lowest node number first."""
+    first, second = names
+    return [
+        ("none", "nobody: both stay frozen, and are reset after a minute; nothing is lost, and neither serves"),
+        (first, f"{first} goes on, {second} is reset; needs nothing else, but if {first} dies, {second} stops, too"),
+        (second, f"the same the other way round; O2CB prefers {first}, and leaves {second} less time"),
+        ("power", "who has switched the other one off, by a fence agent (IPMI, a power strip, a hypervisor)"),
+        ("witness", "who gets a lock on a third host first, by ssh or in a shared directory"),
+    ]
+
+
+def policy_lines(d: Description, lowest: str) -> list[str]:
+    """What a lost link will mean; ``lowest``: the host with the lowest node number in the cluster.
+
+    The sums are of O2CB's default limits: ``drbdocfs check`` has those that are in force.
+    """
+    if not d.survivor:
+        return []
+    names = [host.name for host in d.hosts]
+    if d.survivor in names:
+        other = d.other(d.survivor).name
+        found = [f"a lost link: {d.survivor} goes on, {other} stays frozen until the link is back, or is reset"]
+    else:
+        found = [{
+            "none": "a lost link: both stay frozen until it is back, or are reset; --survivor would let one go on",
+            "power": f"a lost link: who has switched the other one off goes on, by {d.fence_agent}",
+            "witness": f"a lost link: who gets the lock at {d.witness} goes on, the other one is reset",
+        }[d.survivor]]  # fmt: skip
+    times = fencing.Times(
+        ping_int=NET["ping-int"], ping_timeout=NET["ping-timeout"] / 10, timeout=NET["timeout"] / 10
+    )
+    grace = values.span(d.link_grace or values.KEYS["link_grace"].default or "0", "0", "5min") / 1e6
+    for host in names if d.survivor in ("power", "witness") else [d.survivor] if d.survivor in names else []:
+        plan = fencing.plan(d.survivor, grace, times, host == lowest)
+        short = "" if plan.fits else ": that is too long"
+        cut = f"; a grace of {grace:g} s does not fit" if plan.cut and plan.fits else ""
+        found.append(f"  {host}: {plan.sum}{short}{cut}")
+    return found
+
+
+def left_to_do(d: Description) -> list[str]:
+    """What is not create's to do, once all is up."""
+    found = []
+    if d.survivor == "power":
+        found.append(
+            f"before a lost link: {d.fence_options or FENCE_OPTIONS} on both hosts, mode 600, how {d.fence_agent}"
+            " switches each of them off: drbdocfs.conf(5)"
+        )
+    if d.survivor == "witness" and not d.witness.startswith("/"):
+        found.append(f"before a lost link: root of both hosts needs a key for ssh to {d.witness}: drbdocfs.conf(5)")
+    if d.third is not None:
+        name, address, _ = d.third
+        found.append(
+            f"on {name} ({address}), with DRBD 9: copy {d.resource_file} there (mode 600, it holds the secret), then"
+            f" 'drbdadm up {d.resource}', and 'systemctl enable drbd@{d.resource}.target' for every boot; until then"
+            " one of the two cannot go on without the other"
+        )
+    if d.survivor in ("power", "witness"):
+        found.append(f"'drbdocfs fence-test {d.stack}' proves it before it is needed")
+    return found
 
 
 # --- steps ----------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ class Description:
     """A resource as this host's configuration has it.
 
     ``volumes``: (device node, disk) in order; ``address``: this host's first address without the port ("" when not
-    given); ``peers``: (host name, "ADDRESS:PORT") of the other hosts, the address "" where there is none.
+    given); ``peers``: (host name, "ADDRESS:PORT") of the other hosts, the address "" where there is none.  Those with
+    a disk come first: of three hosts one may be there for DRBD 9's quorum only.
     """
 
     __slots__ = ("address", "peers", "volumes")
@@ -109,7 +110,8 @@ def parse(text: str, host: str) -> "Description | None":
         keys = {**common.get(volume, {}), **ours.get(volume, {})}
         if "device" in keys:
             volumes.append((keys["device"], keys.get("disk", "none")))
-    peers = [(name, address) for name, address in addresses.items() if name != host]
+    others = sorted((name for name in addresses if name != host), key=lambda name: _diskless(own.get(name, {}), common))
+    peers = [(name, addresses[name]) for name in others]
     return Description(volumes, _without_port(addresses[host]), peers)
 
 
@@ -130,6 +132,12 @@ def net_options(text: str) -> "dict[str, str]":
             found[statement[0]] = statement[1]
         statement = []
     return found
+
+
+def _diskless(volumes: "dict[str, dict[str, str]]", common: "dict[str, dict[str, str]]") -> bool:
+    """Whether a host has no disk for any volume, and is said to have none."""
+    disks = [{**common.get(one, {}), **volumes.get(one, {})}.get("disk", "") for one in {**common, **volumes}]
+    return bool(disks) and all(disk == "none" for disk in disks)
 
 
 def _statement(

@@ -8,6 +8,8 @@ drivers is hidden here:
 * DRBD 8.4 *destroys* a connection that goes StandAlone, and creates it as StandAlone a moment before it connects
   again; in a dump a StandAlone connection has no ``conn-name``.
 * DRBD 9 keeps the connection object and adds ``path`` objects.
+* DRBD 9 may have a third node without a disk, a tiebreaker for the quorum (``peer-client:yes``).  It has no data, so
+  nothing that is asked of a peer is asked of it: it is kept apart from ``connections`` and ``peer_devices``.
 
 The kernel takes the dump's snapshot at once but sends it piece by piece, and events arrive between the pieces:
 ``change`` of an object may come *before* its ``exists``, which then is the older of the two.  drbdsetup passes both
@@ -63,11 +65,12 @@ class State:
     ``complete`` is True once the dump has ended; before that nothing may be concluded from it.
     ``lost`` is True when the kernel dropped events: the only answer is a new dump by a new process.
     ``split_brain`` is True once DRBD called its split-brain helper and nothing has connected since.
+    ``tiebreakers`` are connections to nodes that have no disk, and are to have none.
     """
 
     __slots__ = (
         "_early", "complete", "connections", "devices", "lost", "name", "paths", "peer_devices", "resource",
-        "split_brain", "stand_alone",
+        "split_brain", "stand_alone", "tiebreakers",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -86,6 +89,7 @@ class State:
         self.devices: "dict[str, dict[str, str]]" = {}
         self.peer_devices: "dict[str, dict[str, str]]" = {}
         self.paths: "dict[str, dict[str, str]]" = {}
+        self.tiebreakers: "dict[str, dict[str, str]]" = {}
 
     @property
     def configured(self) -> bool:
@@ -127,6 +131,16 @@ class State:
         keys = self._in_order(verb, kind + " " + index, keys)
         if not keys:
             return True
+        node = keys.get("peer-node-id", "")
+        if kind == "peer-device" and "peer-client" in keys and verb != "destroy":
+            self._tiebreaker(node, keys["peer-client"] == "yes")
+        if node in self.tiebreakers:
+            if kind == "connection" and verb == "destroy":
+                del self.tiebreakers[node]
+            elif kind == "connection":
+                self.tiebreakers[node].update(keys)
+            if kind != "path":
+                return True
         if verb == "destroy":
             old = table.pop(index, {})
             if kind == "connection" and old.get("connection") in ("StandAlone", "Disconnecting"):
@@ -136,6 +150,17 @@ class State:
             if kind == "connection":
                 self._connection(verb, table[index])
         return True
+
+    def _tiebreaker(self, node: str, is_one: bool) -> None:
+        """Keep a node apart, or take it back among those that have data; drbdadm says which it is after new-peer."""
+        if is_one and node not in self.tiebreakers:
+            self.tiebreakers[node] = self.connections.pop(node, {})
+            for index in [index for index in self.peer_devices if index.partition("/")[0] == node]:
+                del self.peer_devices[index]
+            # What was said of its connection before it was known for what it is.
+            self.stand_alone = any(one.get("connection") == "StandAlone" for one in self.connections.values())
+        elif not is_one and node in self.tiebreakers:
+            self.connections[node] = self.tiebreakers.pop(node)
 
     def _in_order(self, verb: str, which: str, keys: "dict[str, str]") -> "dict[str, str]":
         """The keys with what a newer event has said of them already; empty for an object that is gone already."""

@@ -6,10 +6,11 @@ Pure: the files come through the callables of ``Sources``; nothing is changed he
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from drbdocfs_boot import clusterconf, drbdconf, fstab, lean, shelltext, values
+from drbdocfs_boot import clusterconf, creating, drbdconf, fstab, lean, shelltext, values
 from drbdocfs_boot.shelltext import UNKNOWN, Command
 from drbdocfs_boot.stack import Reading, Stack
 
@@ -26,6 +27,7 @@ CRON_DIRECTORY = "/etc/cron.d"
 UNITS = "/etc/systemd/system"
 MARK = "# drbdocfs-import {}: "
 NO_DEVICE = ("UUID", "LABEL", "PARTUUID", "PARTLABEL")
+POLICY = ("survivor", "fence_agent", "witness")
 # Options of fstab that say when to mount, not how.
 NOT_HOW = ("defaults", "noauto", "auto", "_netdev", "nofail", "user", "nouser")
 LIBRARIES = ("/lib/", "/usr/lib/")  # where a distribution has what its scripts source
@@ -67,11 +69,15 @@ ACTS = frozenset(
 )  # fmt: skip
 # What a command does to a stack, in the order in which the old lines go (verbs/import.py says why).
 MOUNTS, RAISES, BINDS = 0, 1, 2
+# After all of them: with the old set-up, too, fencing is better than none.
+FENCES = 3
 O2CB_STAYS = "drbdocfs-o2cb@{}.service starts after it, and takes the cluster that it finds online"
 WHY = {
     MOUNTS: "mounts the file system whenever it happens to run; the mount unit does it in its turn",
     RAISES: "brings DRBD up and makes it Primary without waiting for the peer",
     BINDS: "binds the loop device, as drbdocfs-loop@{}.service does",
+    FENCES: "a lost link freezes both nodes, in place of a split brain; in force after 'drbdadm adjust {}', or the next"
+    " boot, on both",
 }
 
 
@@ -93,11 +99,15 @@ class Sources:
     reading: Reading = field(default_factory=Reading)
     bound: dict[str, str] = field(default_factory=dict)
     parts: frozenset[str] = frozenset()
+    driver: int = 0  # DRBD's, 8 or 9; 0 where it cannot be told
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One old line that goes.  ``line`` 0: ``file`` is a link to ``old``, which becomes ``new`` or (``""``) goes."""
+    """One old line that goes.  ``line`` 0: ``file`` is a link to ``old``, which becomes ``new`` or (``""``) goes.
+
+    With the rank FENCES the line stays, and ``new`` has more lines after it.
+    """
 
     file: str
     line: int
@@ -146,7 +156,8 @@ class Proposal:
     """``file`` and ``text`` are "" when no stack is new.
 
     ``skipped``: what is no stack of ours; ``refused``: what would be one, were it not for a mistake in the old set-up;
-    ``blockers``: lines that only a person can take apart.
+    ``blockers``: lines that only a person can take apart; ``fencing``: what DRBD's files should have, and do not get
+    without ``--survivor``, because it changes what DRBD does.
     """
 
     stacks: list[Found] = field(default_factory=list)
@@ -158,6 +169,7 @@ class Proposal:
     skipped: list[Note] = field(default_factory=list)
     refused: list[Note] = field(default_factory=list)
     blockers: list[Note] = field(default_factory=list)
+    fencing: list[Edit] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     existing: list[Stack] = field(default_factory=list)
 
@@ -432,6 +444,8 @@ class _Import:
         self._text()
         self._ours(found)
         self._edits(found)
+        for name in sorted(self.names):
+            self._fencing(name)
         self._advice()
         return self.out
 
@@ -599,6 +613,7 @@ class _Import:
         self._device(found, volume, point)
         if self._part(volume.disk, "", volume.disk_place):
             return
+        self._survivor(found, name)
         self._backing(found, resource, volume)
         if self._part(volume.disk, found.keys.get("backing_file", ""), volume.disk_place):
             return
@@ -612,6 +627,28 @@ class _Import:
         if line is None and not where.endswith(".mount") and how(options):
             found.put("mount_options", how(options), where)
         self.out.stacks.append(found)
+
+    def _survivor(self, found: Found, resource: str) -> None:
+        """Who goes on when the link is lost, where somebody has said so."""
+        given = {key: self._chosen(resource, f"--{key.replace('_', '-')}") for key in POLICY}
+        survivor = given["survivor"]
+        statement = self.drbd.resource(resource)
+        hosts = [word for one in statement.sections("on") for word in one.words[1:]] if statement is not None else []
+        needed = {"power": "fence_agent", "witness": "witness"}
+        for key, value in given.items():
+            owner = next((one for one, its in needed.items() if its == key), "")
+            option = f"--{key.replace('_', '-')}"
+            if value and owner and survivor != owner:
+                text = f"{option} is for --survivor {owner}"
+                self.out.questions.append(Question(resource, "--survivor", text, (owner,)))
+            elif value:
+                found.put(key, value, option)
+        if needed.get(survivor) and not given[needed[survivor]]:
+            option = f"--{needed[survivor].replace('_', '-')}"
+            self.out.questions.append(Question(resource, option, f"--survivor {survivor} needs {option}", ()))
+        if survivor and survivor not in creating.SURVIVORS and survivor not in hosts:
+            text = f"--survivor {survivor} is no host of resource {resource}"
+            self.out.questions.append(Question(resource, "--survivor", text, (*hosts, *creating.SURVIVORS)))
 
     def _part(self, loop: str, file: str, place: str) -> bool:
         """Whether a loop device has a part of its file only, at boot or now; said where it is so."""
@@ -699,8 +736,8 @@ class _Import:
             found.put("backing_file", file, files.get(file, "--backing-file"))
             found.put("loop_device", loop, volume.disk_place)
 
-    def _chosen(self, resource: str, option: str) -> bool:
-        return bool(self.choices.get((resource, option)) or self.choices.get(("", option)))
+    def _chosen(self, resource: str, option: str) -> str:
+        return self.choices.get((resource, option)) or self.choices.get(("", option), "")
 
     def _cluster(self, found: Found, resource: str) -> bool:
         """Put the cluster; False when there is none for this host."""
@@ -1056,6 +1093,79 @@ class _Import:
         if isinstance(rank, int):
             for link in links:
                 yield Edit(link, 0, self.sources.link(link) or "", "", WHY[rank].format(self.owner), rank)
+
+    # Fencing
+
+    def _fencing(self, name: str) -> None:
+        """What a resource should have for a lost link; named, or written where somebody has said who goes on then."""
+        statement = self.drbd.resource(name)
+        if statement is None:
+            return
+        # 8.4 has it in disk, which 9 refuses; 9 has it in net, which 8.4 refuses.
+        places = {8: ("disk",), 9: ("net",)}.get(self.sources.driver, ("disk", "net"))
+        policy = next((s for place in places if (s := self.drbd.setting(statement, place, "fencing"))), None)
+        handler = self.drbd.setting(statement, "handlers", "fence-peer")
+        program = handler.words[1] if handler is not None and len(handler.words) > 1 else ""
+        asked = self._chosen(name, "--survivor")
+        in_the_way = ""
+        if "crm-fence-peer" in program:
+            text = f"the fence-peer handler {program} is Pacemaker's: it asks Pacemaker who may go on"
+            in_the_way = f"{text}, and where none runs nobody may; put {creating.HANDLER} in its place there"
+        elif handler is not None and program != creating.HANDLER:
+            in_the_way = f"has the fence-peer handler {program} of its own: 'survivor' has no effect with it"
+        elif policy is not None and policy.words[1:2] != ("resource-and-stonith",):
+            in_the_way = f"'{' '.join(policy.words)}': write resource-and-stonith, or nobody asks who may go on"
+        if in_the_way:
+            place = (policy if handler is None and policy is not None else handler or statement).place
+            (self.out.blockers if asked else self.out.advice).append(Note(place, in_the_way))
+            return
+        wanted: dict[str, list[str]] = {}
+        if policy is None:
+            wanted.setdefault(places[0], []).append("fencing resource-and-stonith;")
+        if handler is None:
+            wanted.setdefault("handlers", []).append(f'fence-peer "{creating.HANDLER}";')
+        if wanted and not any(self.drbd.setting(statement, "net", time) for time in creating.NET):
+            # They belong together: with one of another value the kernel may refuse all.
+            wanted.setdefault("net", []).extend(f"{key} {value};" for key, value in creating.NET.items())
+        if not wanted:
+            return
+        # Where the driver is not known, what is right for one makes drbdadm refuse everything with the other.
+        edits = self._inserts(statement, wanted) if self.sources.driver else None
+        if edits is None:
+            said = " ".join(f"{section} {{ {' '.join(lines)} }}" for section, lines in wanted.items())
+            text = f"resource {name} has no fencing, so a pulled cable can cost data: write into it {said}"
+            if not self.sources.driver and policy is None:
+                text += " (DRBD 8.4; with DRBD 9 'fencing' is in net)"
+            (self.out.blockers if asked else self.out.advice).append(Note(statement.place, text))
+        elif asked:
+            self.out.edits += edits
+        else:
+            self.out.fencing += edits
+
+    def _inserts(self, resource: drbdconf.Statement, wanted: dict[str, list[str]]) -> list[Edit] | None:
+        """Lines to be added after those that open the resource and its sections; None where only a person can do it.
+
+        drbdadm takes each section of a resource once.
+        """
+        added: dict[tuple[str, int], list[str]] = {}
+        for section, lines in wanted.items():
+            there = next(resource.sections(section), None)
+            opened = there if there is not None else resource
+            row = (self.sources.read(opened.file) or "").split("\n")[opened.line - 1]
+            head = r"\s+".join(f'"?{re.escape(word)}"?' for word in opened.words)
+            match = re.fullmatch(rf"(\s*){head}\s*\{{\s*(#.*)?", row.rstrip("\r"))
+            if match is None:
+                return None
+            # As deep as the line that is there, and by one tab more.
+            deep = match[1] + "\t"
+            new = [deep + line for line in lines]
+            if there is None:
+                new = [f"{deep}{section} {{", *("\t" + line for line in new), f"{deep}}}"]
+            added.setdefault((self.sources.resolve(opened.file), opened.line), [row.rstrip("\r")]).extend(new)
+        return [
+            Edit(file, line, rows[0], "\n".join(rows), WHY[FENCES].format(resource.words[1]), FENCES)
+            for (file, line), rows in added.items()
+        ]
 
     def _advice(self) -> None:
         """What DRBD 9 does not take any more; nothing of it is in the way on 8.4."""

@@ -15,6 +15,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from typing import Any
 
 from drbdocfs_boot import creating, drbdconf, metadata
@@ -40,6 +41,10 @@ START_LIMIT = 600.0
 REACH_LIMIT = 4.0
 EVERY = 2.0  # seconds between two looks at a resync
 BLOCK = 4 << 20  # bytes
+NO_QUORUM = (
+    "--tiebreaker is for DRBD 9, and the driver here is 8.4, which knows two hosts and no quorum",
+    "--survivor witness, with a third host or a shared directory, does it with 8.4",
+)
 # Where a file is gone after a reboot, or cannot be the floor of a block device.
 NO_FLOOR = ("tmpfs", "ramfs", "overlay", "nfs", "nfs4", "cifs", "fuse", "ocfs2", "squashfs")
 
@@ -101,6 +106,7 @@ def preflight(d: Description, record: Record | None) -> dict[str, Any]:
     seen = facts.collect()
     problems = Problems()
     report: dict[str, Any] = {"host": seen.host, "driver": seen.driver, "hmac": [], "bytes": 0, "time": time.time()}
+    report["knows"] = [field.name for field in fields(Description)]
     if os.geteuid() != 0:
         problems.add(EX_NOPERM, "only root may do this", f"sudo drbdocfs create {d.stack}")
     elif seen.host not in [host.name for host in d.hosts]:
@@ -150,7 +156,7 @@ class _Look:
     def all(self) -> None:
         for look in (
             self.modules, self.addresses, self.ports, self.stacks, self.resource, self.cluster, self.disk, self.device,
-            self.mountpoint, self.crypto,
+            self.mountpoint, self.crypto, self.fencing,
         ):  # fmt: skip
             try:
                 look()
@@ -416,6 +422,42 @@ class _Look:
                 self.report["hmac"].append(name)
         if not self.report["hmac"]:
             self.problems.add(EX_UNAVAILABLE, "the kernel has neither sha256 nor sha1, to know the peer by")
+
+
+    def fencing(self) -> None:
+        d = self.d
+        if d.tiebreaker and self.seen.driver == 8:
+            self.problems.add(EX_UNAVAILABLE, *NO_QUORUM)
+        if d.survivor == "power":
+            try:
+                find(d.fence_agent)
+            except Failure:
+                self.problems.add(
+                    EX_UNAVAILABLE, f"the fence agent {d.fence_agent} is not on this host",
+                    "install the package that has it (Debian: fence-agents), or give its absolute path: --fence-agent",
+                )  # fmt: skip
+            self.options_file(d.fence_options or creating.FENCE_OPTIONS)
+        elif d.witness.startswith("/"):
+            if not os.path.isdir(system.path(d.witness)):
+                self.problems.notes.append(f"{self.seen.host}: {d.witness}, the witness, is no directory yet")
+        elif d.witness:
+            find("ssh")
+
+    def options_file(self, name: str) -> None:
+        """It has secrets, so it is not written here; that it is not there yet keeps nobody from beginning."""
+        try:
+            found = os.stat(system.path(name))
+        except OSError:
+            self.problems.notes.append(
+                f"{self.seen.host}: {name}, the options of {self.d.fence_agent}, is not there: write it on both hosts,"
+                " mode 600; until then nobody goes on alone"
+            )
+            return
+        if found.st_mode & 0o077 or found.st_uid != 0:
+            self.problems.notes.append(
+                f"{self.seen.host}: {name} is not root's alone, so it will not be read: chown root {name}; chmod 600"
+                f" {name}"
+            )
 
 
 def unreachable(own: str, peer: str, port: int) -> str:

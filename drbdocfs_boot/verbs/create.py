@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from drbdocfs_boot import creating
+from drbdocfs_boot import clusterconf, creating, fencing
 from drbdocfs_boot.checks import facts
 from drbdocfs_boot.creating import Description, Host, Wrong, human
 from drbdocfs_boot.exits import (
@@ -64,6 +64,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--peer-cluster-address", metavar="ADDRESS", help="the other host's [as in --peer]")
     what.add_argument("--mount-options", metavar="OPTIONS", help="as in fstab")
     what.add_argument("--slots", metavar="N", type=int, help="nodes that OCFS2 has room for [2]")
+    lost = parser.add_argument_group("who goes on when the link is lost")
+    lost.add_argument("--survivor", metavar="none|HOST|power|witness", help="who goes on; asked on a terminal [none]")
+    lost.add_argument("--link-grace", metavar="TIME", help="how long the link may take to come back before that [20s]")
+    lost.add_argument("--fence-agent", metavar="PROGRAM", help="for power: what switches the other host off")
+    lost.add_argument("--fence-options", metavar="FILE", help=f"its options, of mode 600 [{creating.FENCE_OPTIONS}]")
+    lost.add_argument("--witness", metavar="WHERE", help="for witness: [USER@]HOST[:PORT], or a shared directory")
+    lost.add_argument(
+        "--tiebreaker", metavar="NAME=ADDRESS[:PORT]", help="a third host without a disk, for the quorum of DRBD 9"
+    )
     how = parser.add_argument_group("how it is done")
     how.add_argument("--dry-run", action="store_true", help="show every file and command, and change nothing")
     how.add_argument("--yes", action="store_true", help="do not ask (needed where there is no terminal)")
@@ -149,6 +158,10 @@ def _describe(args: argparse.Namespace, host: str, record: Record | None) -> Des
             said.setdefault("loop", before.loop_device)
         for key in ("mountpoint", "first", "resource", "device", "port", "cluster", "mount_options", "slots"):
             said.setdefault(key, old[key])
+        for key in creating.LATER:
+            # Of one policy, nothing that belongs to another.
+            if key in ("tiebreaker", "link_grace", "survivor") or said["survivor"] == old["survivor"]:
+                said.setdefault(key, old[key])
     _complete(said, host)
     name, _, address = said["peer"].partition("=")
     stack = args.stack
@@ -158,8 +171,10 @@ def _describe(args: argparse.Namespace, host: str, record: Record | None) -> Des
     if not backed and ("backing_file" in said or "loop" in said):
         raise Failure(EX_USAGE, "--backing-file and --loop are of no use with --disk")
     loop = said.get("loop", "/dev/loop7") if backed else ""
+    port = said.get("port", 7789)
     try:
         size = creating.size(said["size"]) if backed else 0
+        tiebreaker = creating.tiebreaker(said["tiebreaker"], port) if said.get("tiebreaker") else ""
     except ValueError as error:
         raise Failure(EX_USAGE, str(error)) from None
     disk = loop if backed else said["disk"]
@@ -171,7 +186,7 @@ def _describe(args: argparse.Namespace, host: str, record: Record | None) -> Des
             cluster=said.get("cluster", stack),
             mountpoint=said["mountpoint"],
             mount_options=said.get("mount_options", ""),
-            port=said.get("port", 7789),
+            port=port,
             size=size,
             backing_file=said.get("backing_file", f"/srv/drbdocfs/{stack}.img") if backed else "",
             loop_device=loop,
@@ -181,6 +196,12 @@ def _describe(args: argparse.Namespace, host: str, record: Record | None) -> Des
                 Host(host, said["address"], said.get("cluster_address", said["address"]), disk),
                 Host(name, address, said.get("peer_cluster_address", address), said.get("peer_disk", disk)),
             ),
+            survivor=said["survivor"],
+            link_grace=said.get("link_grace", ""),
+            fence_agent=said.get("fence_agent", ""),
+            fence_options=said.get("fence_options", ""),
+            witness=said.get("witness", ""),
+            tiebreaker=tiebreaker,
         )
     )
 
@@ -206,13 +227,35 @@ def _complete(said: dict[str, Any], host: str) -> None:
         said["disk" if key == "size" and answer.startswith("/") else key] = answer
     if not said["peer"].partition("=")[2]:
         raise Failure(EX_USAGE, f"--peer {said['peer']} is not NAME=ADDRESS")
+    _survivor(said, host)
+
+
+def _survivor(said: dict[str, Any], host: str) -> None:
+    """Ask who goes on when the link is lost.  Where nobody can be asked nobody does: frozen is better than split."""
+    asks = ask.possible() and not said.get("dry_run")
+    if "survivor" not in said:
+        said["survivor"] = "none"
+        if asks:
+            print("When the link is lost, input and output freeze on both hosts.  Who goes on then?")
+            for name, text in creating.survivors(sorted((host, said["peer"].partition("=")[0]))):
+                print(f"  {name:<12} {text}")
+            said["survivor"] = ask.text("Who goes on [none]") or "none"
+    for survivor, key, question in (
+        ("power", "fence_agent", "The program that switches a host off (fence_ipmilan, or an absolute path)"),
+        ("witness", "witness", "The witness, [USER@]HOST[:PORT] or a directory that both hosts share"),
+    ):
+        if asks and said["survivor"] == survivor and not said.get(key):
+            said[key] = ask.text(question)
 
 
 def _show_plan(description: Description) -> None:
     seen = facts.collect()
     if not description.secret:
         description = replace(description, secret="***", hmac=description.hmac or "sha256")
-    steps = creating.plan(description, seen.driver or 8, seen.read(creating.CLUSTER_CONF))
+    if description.tiebreaker and seen.driver == 8:
+        raise Failure(EX_UNAVAILABLE, *day_one.NO_QUORUM)
+    driver = seen.driver or (9 if description.tiebreaker else 8)
+    steps = creating.plan(description, driver, seen.read(creating.CLUSTER_CONF))
     for line in creating.dry_run(steps, description.secret):
         print(line)
 
@@ -418,6 +461,11 @@ class _Creation:
         own, theirs = reports
         if theirs["host"] == self.host:
             theirs["problems"].append([EX_CONFIG, f"ssh led to {self.host} itself", "--ssh DESTINATION"])
+        if theirs.get("knows") != own["knows"]:
+            # An older one would leave out of the files what it does not know.
+            theirs["problems"].append(
+                [EX_UNAVAILABLE, "drbdocfs-boot there is of another version", "install the same one on both"]
+            )
         # The other one looked at its clock at some time between the question and now.
         apart = max(asked - theirs["time"], theirs["time"] - time.time(), 0.0)
         if apart > creating.CLOCK_LIMIT:
@@ -493,7 +541,19 @@ class _Creation:
         for host in d.hosts:
             on = f"{d.backing_file} on {host.disk}" if d.backing_file else host.disk
             self.say(f"  {host.name}: {on}, {host.address}:{d.port}")
+        for line in creating.policy_lines(d, self._lowest()):
+            self.say(f"  {line}")
         self.say(f"  {what}; first sync from {d.first}" + ("; goes on from where it was" if begun else ""))
+
+    def _lowest(self) -> str:
+        """The host with the lowest node number, which O2CB prefers: of the cluster that is there, or will be."""
+        nodes = clusterconf.nodes(clusterconf.parse(system.read(creating.CLUSTER_CONF) or ""), self.d.cluster)
+        return next((h.name for h in self.d.hosts if fencing.preferred(nodes, h.name)), self.d.hosts[0].name)
+
+    def _end(self, text: str) -> None:
+        self.say(f"{self.d.stack}: {text}")
+        for line in creating.left_to_do(self.d):
+            self.say(f"  {line}")
 
     def _make(self, reports: list[dict[str, Any]]) -> None:
         """What is made once, and recorded before anything of it is used."""
@@ -540,7 +600,7 @@ class _Creation:
                 self.say("  FILE is what --save-description FILE writes here (run this again with it)")
         self.on(self.host, "first" if self.host == self.d.first else "second", patient="yes")
         self.on(self.host, "finish")
-        self.say(f"{self.d.stack}: {self.host} is done")
+        self._end(f"{self.host} is done")
         return EX_OK
 
     def _both(self) -> int:
@@ -550,5 +610,5 @@ class _Creation:
         self.on(self.d.first, "first", peer_generation=str(prepared[other]["generation"]))
         for host in hosts:
             self.on(host, "finish")
-        self.say(f"{self.d.stack}: up on both hosts, {self.d.mountpoint} is mounted and will be after every reboot")
+        self._end(f"up on both hosts, {self.d.mountpoint} is mounted and will be after every reboot")
         return EX_OK

@@ -39,7 +39,7 @@ OWN = ("/etc/", "/var/spool/cron/")  # where a file is the administrator's, so t
 _RUNLEVEL = re.compile(r"/rc([S0-6])\.d/")
 LINKS_MOST = 40  # as the kernel follows them
 TARGET = "drbdocfs.target"
-OPTIONS = ("name", "cluster", "mountpoint", "backing_file", "drbd")
+OPTIONS = ("name", "cluster", "mountpoint", "backing_file", "drbd", *importing.POLICY)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +64,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         choices=("disable", "keep"),
         help="DRBD's own start at boot, where it also brings up resources of others",
     )
+    parser.add_argument(
+        "--survivor",
+        metavar="none|HOST|power|witness",
+        help="who goes on when the link is lost; DRBD's resource gets fencing for it",
+    )
+    parser.add_argument("--fence-agent", metavar="PROGRAM", help="for power: what switches the other host off")
+    parser.add_argument("--witness", metavar="WHERE", help="for witness: [USER@]HOST[:PORT], or a shared directory")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -302,7 +309,7 @@ def _told(step: Step) -> None:
     now = step.state()
     done = {
         "create": ("written", "removed"),
-        "replace": ("old lines disabled", "as it was"),
+        "replace": ("fencing added" if step.path.startswith("/etc/drbd") else "old lines disabled", "as it was"),
         "rename": (f"is now {os.path.basename(step.new)}", "back"),
         "unlink": ("removed", "back"),
     }[step.kind][0 if now == changes.AFTER else 1]
@@ -362,6 +369,11 @@ def _decided(sources: Sources, args: argparse.Namespace) -> Proposal | int:
             if option != "--drbd" and len(proposal.stacks) > 1:
                 names = ", ".join(found.keys["resource"] for found in proposal.stacks)
                 return refuse(EX_USAGE, f"{option} is for one stack, and there are {names}", "name one with --resource")
+        other = next((one for one in proposal.existing if args.survivor not in (None, one.survivor)), None)
+        if not proposal.questions and other is not None:
+            what = f"stack {other.name} is configured with survivor = {other.survivor}, and stays as it is"
+            how = f"write survivor = {args.survivor} into {other.file} on both hosts first; nothing was changed"
+            return refuse(EX_USAGE, what, how)
         if not proposal.questions:
             return proposal
         question = proposal.questions[0]
@@ -429,9 +441,18 @@ def _show(sources: Sources, proposal: Proposal) -> int | None:
         print(terminal.style(f"{proposal.file} would be written:", "bold", out))
         for line in proposal.text.splitlines():
             print("  " + (terminal.style("+ " + _printable(line), "green", out) if line else "+"))
-    if proposal.edits:
+    old = [edit for edit in proposal.edits if edit.rank != importing.FENCES]
+    fencing = [edit for edit in proposal.edits if edit.rank == importing.FENCES]
+    if old:
         print(terminal.style("\nThese old lines would be disabled, in this order:", "bold", out))
-        _edits(proposal.edits)
+        _edits(old)
+    if fencing:
+        print(terminal.style("\nThis would be added to DRBD's configuration:", "bold", out))
+        _edits(fencing)
+    if proposal.fencing:
+        title = "\nA pulled cable can cost data.  This would be added with --survivor, see drbdocfs-import(8):"
+        print(terminal.style(title, "bold", out))
+        _edits(proposal.fencing)
     _notes("\nLeft alone:", proposal.kept)
     _notes("\nWorth changing by hand, not done here:", proposal.advice)
     _notes("\nIn the way:", proposal.blockers)
@@ -450,6 +471,11 @@ def _edits(edits: list[Edit]) -> None:
             why = edit.why
             for line in terminal.wrap(why + ":", columns, "  ", "  "):
                 print(line)
+        if edit.rank == importing.FENCES:
+            print(f"    {_printable(edit.place)}: {_printable(edit.old)}")
+            for line in edit.new.split("\n")[1:]:
+                print("    " + terminal.style(f"+ {edit.file}: {_printable(line)}", "green", out))
+            continue
         if edit.line:
             old, new = f"{edit.place}: {edit.old}", f"{edit.place}: {edit.new}"
         else:
@@ -555,6 +581,7 @@ def _sources() -> tuple[Sources, dict[str, Note]]:
         sourced=sourced,
         reading=config.read(system.path("")),
         bound=bound,
+        driver=facts.collect().driver,
         parts=frozenset(parts),
     )
     return sources, notes

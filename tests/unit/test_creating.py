@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from drbdocfs_boot import clusterconf, config, creating, drbdconf
+from drbdocfs_boot import clusterconf, config, creating, drbdconf, drbddump
 from drbdocfs_boot.creating import Description, Finding, Host, Wrong
 
+HANDLERS = '\thandlers {\n\t\tfence-peer "/usr/libexec/drbdocfs-boot/fence-peer";\n\t}\n'
 DRIVERS = {8: "8.4.11", 9: "9.2.0"}
 HOSTS = (
     Host("server2", "10.181.76.2", "10.181.76.2", "/dev/loop7"),
@@ -93,8 +95,95 @@ def test_the_resource_of_8_4_to_the_letter() -> None:
     assert creating.resource_text(description(), 8) == RESOURCE_84
 
 
-def drbdadm(place: Path, d: Description, driver: int, *command: str) -> str:
-    """What the real drbdadm would do, on server2."""
+FENCED_84 = RESOURCE_84.replace("\tnet {\n", "\tdisk {\n\t\tfencing resource-and-stonith;\n\t}\n\tnet {\n").replace(
+    "disconnect;\n\t}\n",
+    "disconnect;\n\t\tping-int 5;\n\t\tconnect-int 5;\n\t\ttimeout 45;\n\t\tping-timeout 15;\n\t}\n" + HANDLERS,
+)
+# What drbdadm hands on of it: with 8.4 to the disk, with 9 to the connection.
+FENCED = {
+    8: ("attach 0 /dev/loop7 /dev/loop7 internal --fencing=resource-and-stonith\n", "connect r0"),
+    9: ("drbdsetup attach 0 /dev/loop7 /dev/loop7 internal\n", "new-peer r0 0 --_name=server1 --fencing=resource-and-"),
+}
+
+
+@pytest.mark.parametrize("survivor", ["none", "server2"])
+def test_the_fenced_resource_of_8_4_to_the_letter(survivor: str) -> None:
+    assert creating.resource_text(description(survivor=survivor), 8) == FENCED_84
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_drbdadm_takes_fencing_where_the_driver_wants_it(driver: int, tmp_path: Path) -> None:
+    d = description(survivor="none")
+    text = drbdadm(tmp_path, d, driver, "adjust", "r0")
+    disk, connection = FENCED[driver]
+    assert disk in text
+    (line,) = (line for line in text.splitlines() if connection in line and "new-path" not in line)
+    for option in ("--ping-timeout=15", "--timeout=45", "--connect-int=5", "--ping-int=5"):
+        assert option in line.split()
+    assert text.count("fencing") == 1
+    dump = drbdadm(tmp_path, d, driver, "dump", "r0")
+    assert re.search(r'fence-peer\s+"?/usr/libexec/drbdocfs-boot/fence-peer"?;', dump)
+
+
+def tiebroken(**changes: Any) -> Description:
+    return description(**{"survivor": "none", "tiebreaker": "server3=10.181.76.3:7790", **changes})
+
+
+def test_drbdadm_takes_a_tiebreaker_without_a_disk(tmp_path: Path) -> None:
+    text = drbdadm(tmp_path, tiebroken(), 9, "adjust", "r0")
+    lines = text.splitlines()
+    assert "drbdsetup new-resource r0 1 --auto-promote=no --quorum=majority --on-no-quorum=suspend-io" in lines
+    (peer,) = (line for line in lines if "new-peer r0 0 --_name=server1 " in line)
+    (third,) = (line for line in lines if "new-peer r0 2 --_name=server3 " in line)
+    # A tiebreaker that goes must freeze nobody.
+    assert "--fencing=resource-and-stonith" in peer.split()
+    assert "--fencing=dont-care" in third.split()
+    assert "drbdsetup new-path r0 2 ipv4:10.181.76.2:7789 ipv4:10.181.76.3:7790" in lines
+    assert "drbdsetup peer-device-options r0 2 0 --set-defaults --bitmap=no" in lines
+    # Room for the bitmap of one peer: the third host has no data.
+    assert drbdadm(tmp_path, tiebroken(), 9, "create-md", "r0") == CREATE_MD[9]
+
+
+def test_the_tiebreaker_s_own_part(tmp_path: Path) -> None:
+    text = drbdadm(tmp_path, tiebroken(), 9, "adjust", "r0", host="server3")
+    assert "drbdsetup new-minor r0 0 0 --diskless" in text
+    assert "attach" not in text
+    for number, name in enumerate(("server1", "server2")):
+        assert f"new-peer r0 {number} --_name={name} " in text
+        assert f"new-path r0 {number} ipv4:10.181.76.3:7790 ipv4:10.181.76.{number + 1}:7789" in text
+
+
+def test_what_drbdadm_says_of_a_tiebreaker_names_the_peer_with_the_disk_first(tmp_path: Path) -> None:
+    dump = drbdadm(tmp_path, tiebroken(), 9, "dump", "r0")
+    found = drbddump.parse(dump, "server2")
+    assert found is not None
+    assert found.volumes == [("/dev/drbd0", "/dev/loop7")]
+    assert found.peers == [("server1", "10.181.76.1:7789"), ("server3", "10.181.76.3:7790")]
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("c=10.0.0.3", "c=10.0.0.3:7789"),
+        ("c=10.0.0.3:7000", "c=10.0.0.3:7000"),
+        ("c=fd00::3", "c=[fd00::3]:7789"),
+        ("c=[fd00::3]", "c=[fd00::3]:7789"),
+        ("c=[fd00::3]:7000", "c=[fd00::3]:7000"),
+    ],
+)
+def test_a_tiebreaker_s_address(text: str, normal: str) -> None:
+    assert creating.tiebreaker(text, 7789) == normal
+    assert creating.tiebreaker(normal, 1) == normal
+
+
+@pytest.mark.parametrize("text", ["", "c", "=10.0.0.3", "c=", "c=host", "c=10.0.0.3:x", "c=[10", "c=fd00::3]:1"])
+def test_what_is_no_tiebreaker(text: str) -> None:
+    with pytest.raises(ValueError, match="is not NAME=ADDRESS"):
+        creating.tiebreaker(text, 7789)
+
+
+def drbdadm(place: Path, d: Description, driver: int, *command: str, host: str = "server2") -> str:
+    """What the real drbdadm would do, on that host."""
     file = place / "root" / d.resource_file[1:]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(creating.resource_text(d, driver))
@@ -102,7 +191,7 @@ def drbdadm(place: Path, d: Description, driver: int, *command: str) -> str:
     wrapper.write_text(creating.wrapper_text(d, str(place / "root")))
     done = subprocess.run(
         ["drbdadm", "-c", str(wrapper), "-d", *command],
-        env={**os.environ, "__DRBD_NODE__": "server2", "DRBD_DRIVER_VERSION_OVERRIDE": DRIVERS[driver]},
+        env={**os.environ, "__DRBD_NODE__": host, "DRBD_DRIVER_VERSION_OVERRIDE": DRIVERS[driver]},
         capture_output=True,
         text=True,
         check=False,
@@ -184,6 +273,11 @@ def test_cluster_conf_with_other_nodes_is_refused(change: tuple[str, str]) -> No
         {"mountpoint": "/mnt/a, b#c", "backing_file": "/srv/x, 'y' z.img"},
         {"mount_options": "noatime,data=ordered"},
         {"mountpoint": '/mnt/"a" b'},
+        {"survivor": "none"},
+        {"survivor": "server1", "link_grace": "10s"},
+        {"survivor": "power", "fence_agent": "fence_ipmilan", "fence_options": "/etc/my options, too.conf"},
+        {"survivor": "witness", "witness": "lock@[fd00::3]:2222"},
+        {"survivor": "witness", "witness": "/srv/a, b"},
     ],
 )
 def test_our_configuration_reads_back_as_it_was_said(changes: dict[str, str], tmp_path: Path) -> None:
@@ -195,6 +289,10 @@ def test_our_configuration_reads_back_as_it_was_said(changes: dict[str, str], tm
     assert reading.problems == ()
     (stack,) = reading.stacks
     for key in ("resource", "device", "backing_file", "loop_device", "cluster", "mountpoint", "mount_options"):
+        assert getattr(stack, key) == getattr(d, key)
+    assert stack.survivor == (d.survivor or "none")
+    assert stack.link_grace == (10_000_000 if d.link_grace else 20_000_000)
+    for key in ("fence_agent", "fence_options", "witness"):
         assert getattr(stack, key) == getattr(d, key)
     assert "backing_file" not in creating.stack_text(on_disks())
 
@@ -237,12 +335,78 @@ def test_what_is_no_description(data: Any) -> None:
         ({"hosts": (HOSTS[0], replace(HOSTS[1], name="a;b"))}, "no host name"),
         ({"hosts": (HOSTS[0], replace(HOSTS[1], disk="/dev/../etc"))}, "is no disk"),
         ({"hosts": (HOSTS[0], replace(HOSTS[1], disk="/dev/drbd1"))}, "DRBD's own"),
+        ({"survivor": "server3"}, "--survivor server3 is neither server2 nor server1, nor none, power, witness"),
+        ({"survivor": "Power"}, "is not written in small letters"),
+        ({"survivor": "power"}, "needs --fence-agent"),
+        ({"survivor": "power", "fence_agent": "a b"}, "--fence-agent 'a b' holds"),
+        ({"survivor": "none", "fence_agent": "fence_x"}, "are for --survivor power"),
+        ({"survivor": "server1", "fence_options": "/x"}, "are for --survivor power"),
+        ({"survivor": "witness"}, "needs --witness"),
+        ({"survivor": "none", "witness": "c"}, "--witness is for"),
+        ({"survivor": "witness", "witness": "/mnt/storage/lock"}, "lies on the mount point"),
+        ({"survivor": "none", "link_grace": "6min"}, "--link-grace '6min' is longer than 5min"),
+        ({"tiebreaker": "server1=10.0.0.3:1"}, "the tiebreaker server1 is one of the two"),
+        ({"tiebreaker": "c=10.181.76.2:1"}, "has the address 10.181.76.2 of one of the two"),
+        ({"tiebreaker": "c=10.0.0.3"}, "is not NAME=ADDRESS:PORT"),
+        ({"tiebreaker": "c=10.0.0.3:0"}, "the tiebreaker's port 0"),
+        ({"tiebreaker": "c=[fd00::3]:1"}, "not of the same family"),
     ],
 )
 def test_descriptions_that_cannot_be(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(Wrong) as caught:
         description(**changes)
     assert any(words in reason for reason in caught.value.reasons), caught.value.reasons
+
+
+def test_a_description_of_an_earlier_version_keeps_its_resource_as_it_was() -> None:
+    data = creating.to_json(description())
+    for key in creating.LATER:
+        del data[key]
+    d = creating.from_json(data)
+    assert creating.resource_text(d, 8) == RESOURCE_84
+    assert "survivor" not in creating.stack_text(d)
+    with pytest.raises(Wrong):
+        creating.from_json({**data, "survivor": 1})
+
+
+LEAVES = " that O2CB leaves"
+
+
+@pytest.mark.parametrize(
+    ("changes", "lowest", "lines"),
+    [
+        ({}, "server1", []),
+        (
+            {"survivor": "none"}, "server1",
+            ["a lost link: both stay frozen until it is back, or are reset; --survivor would let one go on"],
+        ),
+        (
+            {"survivor": "server1"}, "server1",
+            ["a lost link: server1 goes on, server2 stays frozen until the link is back, or is reset",
+             "  server1: notice 6.5 s + grace 20 s + decision 1 s + margin 3 s = 30.5 s, of 60 s" + LEAVES
+             + " (heartbeat)"],
+        ),
+        (
+            {"survivor": "server1", "link_grace": "40s"}, "server2",
+            ["a lost link: server1 goes on, server2 stays frozen until the link is back, or is reset",
+             "  server1: notice 6.5 s + grace 23.5 s + decision 1 s + margin 3 s = 34 s, of 34 s" + LEAVES
+             + " (quorum); a grace of 40 s does not fit"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_lost_link_will_mean(changes: dict[str, str], lowest: str, lines: list[str]) -> None:
+    assert creating.policy_lines(description(**changes), lowest) == lines
+
+
+def test_what_is_left_to_do_names_the_files_and_never_a_secret() -> None:
+    assert creating.left_to_do(description(survivor="server1")) == []
+    power, proof = creating.left_to_do(description(survivor="power", fence_agent="fence_ipmilan"))
+    assert "/etc/drbdocfs/fence.conf on both hosts, mode 600" in power
+    assert proof.startswith("'drbdocfs fence-test web'")
+    (third,) = creating.left_to_do(tiebroken())
+    assert "on server3 (10.181.76.3), with DRBD 9: copy /etc/drbd.d/r0.res there (mode 600" in third
+    assert "'drbdadm up r0'" in third
+    assert "5ec4e7" not in power + proof + third
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:

@@ -114,6 +114,15 @@ def test_more_than_one_peer() -> None:
     assert found.peers == [(f"h{n}", f"10.0.0.{n}:7789") for n in (0, 1, 3)]
 
 
+@pytest.mark.parametrize("host", ["a", "c"])
+def test_of_two_peers_the_one_with_a_disk_comes_first(host: str) -> None:
+    """The other one is there for DRBD 9's quorum."""
+    sections = "on b { disk none; } on a { disk /dev/vda; } on c { disk /dev/vdb; }"
+    found = parse(f"resource r0 {{ device minor 0; {sections} }}", host)
+    assert found is not None
+    assert [name for name, _ in found.peers] == [{"a": "c", "c": "a"}[host], "b"]
+
+
 @pytest.mark.parametrize("host", ["server1.example.com", "SERVER1", "Server1.lan", "server1."])
 @pytest.mark.parametrize("name", [name for name, _, _ in DUMPS])
 def test_a_name_that_drbd_9_takes_for_this_host(name: str, host: str) -> None:

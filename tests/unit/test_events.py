@@ -18,6 +18,7 @@ from drbdocfs_boot.verdict import (
     STARTING,
     WAITING,
     judge,
+    peers_present,
 )
 
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
@@ -38,6 +39,59 @@ def story(driver: str, name: str) -> list[str]:
             if not kinds or kinds[-1] != kind:
                 kinds.append(kind)
     return kinds
+
+
+TIEBREAKER = """\
+exists resource name:r0 role:Primary suspended:no
+exists connection name:r0 peer-node-id:1 conn-name:server2 connection:Connected role:Primary
+exists connection name:r0 peer-node-id:2 conn-name:server3 connection:Connected role:Secondary
+exists device name:r0 volume:0 minor:0 backing_dev:/dev/loop7 disk:UpToDate client:no quorum:yes
+exists peer-device name:r0 peer-node-id:1 conn-name:server2 volume:0 replication:Established peer-disk:UpToDate \
+peer-client:no resync-suspended:no
+exists peer-device name:r0 peer-node-id:2 conn-name:server3 volume:0 replication:Established peer-disk:Diskless \
+peer-client:yes resync-suspended:no
+exists -
+"""
+
+
+def test_a_tiebreaker_without_a_disk_is_no_peer_that_is_waited_for() -> None:
+    state = read(TIEBREAKER)
+    assert judge(state, "r0").kind == READY
+    assert state.tiebreakers["2"]["conn-name"] == "server3"
+    assert (list(state.connections), list(state.peer_devices)) == (["1"], ["1/0"])
+    state.feed("change connection name:r0 peer-node-id:2 conn-name:server3 connection:StandAlone role:Unknown")
+    state.feed("change peer-device name:r0 peer-node-id:2 volume:0 replication:Off peer-disk:DUnknown")
+    assert judge(state, "r0").kind == READY
+    assert state.tiebreakers["2"]["connection"] == "StandAlone"
+    # The peer itself is missed all the same, however well the tiebreaker is.
+    state.feed("change connection name:r0 peer-node-id:1 conn-name:server2 connection:Connecting role:Unknown")
+    state.feed("change peer-device name:r0 peer-node-id:1 volume:0 replication:Off peer-disk:DUnknown")
+    assert judge(state, "r0").kind == WAITING
+    assert not peers_present(state)
+
+
+@pytest.mark.parametrize("connection", ["StandAlone", "Connecting"])
+def test_a_tiebreaker_that_is_gone_at_the_first_look_is_told_from_the_peer(connection: str) -> None:
+    text = TIEBREAKER.replace("server3 connection:Connected", f"server3 connection:{connection}")
+    assert judge(read(text), "r0").kind == READY
+
+
+def test_a_node_is_a_tiebreaker_only_once_drbd_says_so() -> None:
+    """drbdadm says that it has no bitmap after the peer is there; and it may get a disk one day."""
+    state = read(TIEBREAKER.replace("peer-client:yes", "peer-client:no"))
+    assert judge(state, "r0").kind == WAITING
+    state.feed("change peer-device name:r0 peer-node-id:2 conn-name:server3 volume:0 peer-client:yes")
+    assert judge(state, "r0").kind == READY
+    state.feed("change peer-device name:r0 peer-node-id:2 conn-name:server3 volume:0 peer-client:no peer-disk:Diskless")
+    assert judge(state, "r0").kind == WAITING
+
+
+def test_a_tiebreaker_that_was_taken_out_is_forgotten() -> None:
+    state = read(TIEBREAKER)
+    state.feed("destroy peer-device name:r0 peer-node-id:2 conn-name:server3 volume:0")
+    state.feed("destroy connection name:r0 peer-node-id:2 conn-name:server3")
+    assert state.tiebreakers == {}
+    assert judge(state, "r0").kind == READY
 
 
 # What a wait would have seen.  A moment of StandAlone before a connect is 8.4's way to create a connection; the wait

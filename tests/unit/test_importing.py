@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from drbdocfs_boot import importing
-from drbdocfs_boot.importing import BINDS, MOUNTS, RAISES, Proposal
+from drbdocfs_boot.importing import BINDS, FENCES, MOUNTS, RAISES, Edit, Proposal
 from drbdocfs_boot.shelltext import UNKNOWN
 
 from .oldsetup import CLUSTER, FSTAB, LOOP_SCRIPT, NEW, RESOURCE, Host, guide
@@ -70,8 +73,133 @@ def test_the_guides_set_up(host: Host) -> None:
     assert [note.place for note in proposal.kept] == [
         "/etc/init.d/o2cb", "/etc/init.d/ocfs2", "/etc/fstab:2", "/etc/default/o2cb",
     ]  # fmt: skip
-    assert [note.place for note in proposal.advice] == ["/etc/drbd.d/r0.res:6", "/etc/drbd.d/r0.res:11"]
+    # No driver is there to say where fencing stands, so it is only named.
+    assert [note.place for note in proposal.advice] == [f"/etc/drbd.d/r0.res:{line}" for line in (1, 6, 11)]
     assert not proposal.blockers
+
+
+VERSIONS = {8: "8.4.11", 9: "9.2.4"}
+MODERN = """\
+resource r0 {
+	device /dev/drbd0 minor 0;
+	disk /dev/loop7;
+	meta-disk internal;
+	net { # two of them
+		allow-two-primaries;
+	}
+	on server1 { address 10.181.76.0:7789; node-id 0; }
+	on server2 { address 10.181.76.1:7789; node-id 1; }
+}
+"""
+
+
+def fencing(edits: list[Edit]) -> dict[int, list[str]]:
+    """Line -> what is to come after it, without its depth."""
+    assert {edit.file for edit in edits} <= {"/etc/drbd.d/r0.res"}
+    return {edit.line: [line.strip() for line in edit.new.split("\n")[1:]] for edit in edits}
+
+
+TIMES = ["ping-int 5;", "connect-int 5;", "timeout 45;", "ping-timeout 15;"]
+HANDLERS = ["handlers {", 'fence-peer "/usr/libexec/drbdocfs-boot/fence-peer";', "}"]
+
+
+@pytest.mark.parametrize("driver", VERSIONS)
+@pytest.mark.parametrize("text", [RESOURCE, MODERN])
+def test_a_resource_without_fencing_is_shown_what_it_lacks_and_left_alone(
+    host: Host, driver: int, text: str
+) -> None:
+    host.put("/sys/module/drbd/version", VERSIONS[driver])
+    host.put("/etc/drbd.d/r0.res", text)
+    proposal = propose()
+    assert not [edit for edit in proposal.edits if edit.rank == FENCES]
+    found = fencing(proposal.fencing)
+    line = 7 if text == RESOURCE else 5
+    if driver == 8:
+        assert found == {1: ["disk {", "fencing resource-and-stonith;", "}", *HANDLERS], line: TIMES}
+    else:
+        assert found == {1: HANDLERS, line: ["fencing resource-and-stonith;", *TIMES]}
+
+
+@pytest.mark.parametrize("driver", VERSIONS)
+def test_drbdadm_takes_what_the_import_adds(host: Host, driver: int) -> None:
+    host.put("/sys/module/drbd/version", VERSIONS[driver])
+    # What 8.4 does not know.
+    host.put("/etc/drbd.d/r0.res", MODERN if driver == 9 else re.sub(r"node-id \d; ", "", MODERN))
+    proposal = propose(survivor="server2")
+    assert keys(proposal)["survivor"] == "server2"
+    assert proposal.fencing == []
+    assert [edit.rank for edit in proposal.edits][-2:] == [FENCES, FENCES]
+    sources, _ = verb._sources()
+    ((_, _, new),) = (s for s in verb.order(sources, proposal) if s[0].path == "/etc/drbd.d/r0.res")
+    wrapper = host.root / "wrapper.conf"
+    host.put("/etc/drbd.d/r0.res", new)
+    wrapper.write_text(f'global {{ usage-count no; }}\ninclude "{host.root}/etc/drbd.d/r0.res";\n')
+    done = subprocess.run(
+        ["drbdadm", "-c", str(wrapper), "-d", "adjust", "r0"],
+        env={**os.environ, "__DRBD_NODE__": "server1", "DRBD_DRIVER_VERSION_OVERRIDE": VERSIONS[driver]},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.split()
+    assert words.count("--fencing=resource-and-stonith") == 1
+    assert {"--ping-int=5", "--timeout=45"} <= set(words)
+    # Once more, there is nothing left to add.
+    again = propose(survivor="server2")
+    assert not [edit for edit in again.edits if edit.rank == FENCES]
+    assert again.fencing == []
+
+
+def test_times_of_somebody_s_own_stay(host: Host) -> None:
+    """With a timeout of 6 s a ping-int of 5 s is refused by the kernel."""
+    host.put("/sys/module/drbd/version", "8.4.11")
+    host.put("/etc/drbd.d/r0.res", MODERN.replace("allow-two-primaries;", "allow-two-primaries;\n\t\ttimeout 60;"))
+    assert fencing(propose().fencing) == {1: ["disk {", "fencing resource-and-stonith;", "}", *HANDLERS]}
+
+
+@pytest.mark.parametrize(
+    ("change", "version", "words"),
+    [
+        (("resource r0 {", "resource r0\n{"), "8.4.11", "write into it disk { fencing resource-and-stonith; }"),
+        (("resource r0 {", "resource r0 { protocol C;"), "9.2.4", "write into it net { fencing"),
+        (("", ""), "", "(DRBD 8.4; with DRBD 9 'fencing' is in net)"),
+        (
+            ("\tnet {", '\thandlers {\n\t\tfence-peer "/usr/lib/drbd/crm-fence-peer.9.sh";\n\t}\n\tnet {'), "9.2.4",
+            "crm-fence-peer.9.sh is Pacemaker's",
+        ),
+        (
+            ("\tnet {", '\thandlers {\n\t\tfence-peer "/root/mine";\n\t}\n\tnet {'), "9.2.4",
+            "has the fence-peer handler /root/mine of its own",
+        ),
+        (("\tnet {", "\tdisk {\n\t\tfencing resource-only;\n\t}\n\tnet {"), "8.4.11", "'fencing resource-only'"),
+    ],
+)  # fmt: skip
+def test_what_only_a_person_can_do_is_said_and_with_a_survivor_it_is_in_the_way(
+    host: Host, change: tuple[str, str], version: str, words: str
+) -> None:
+    host.put("/sys/module/drbd/version", version)
+    host.put("/etc/drbd.d/r0.res", MODERN.replace(*change, 1))
+    proposal = propose()
+    assert [note.text for note in proposal.advice if words in note.text]
+    assert proposal.fencing == []
+    assert not proposal.blockers
+    proposal = propose(survivor="none")
+    assert [note.text for note in proposal.blockers if words in note.text]
+    assert not [edit for edit in proposal.edits if edit.rank == FENCES]
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({"survivor": "server3"}, "--survivor"),
+        ({"survivor": "power"}, "--fence-agent"),
+        ({"survivor": "witness"}, "--witness"),
+        ({"survivor": "server1", "witness": "c"}, "--survivor"),
+        ({"fence_agent": "fence_x"}, "--survivor"),
+    ],
+)
+def test_a_policy_that_cannot_be(host: Host, given: dict[str, str], option: str) -> None:
+    choices = {key.replace("_", "-"): value for key, value in given.items()}
+    assert asked(propose(**choices))[0] == option
 
 
 @pytest.mark.parametrize(

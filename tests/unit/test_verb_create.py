@@ -740,7 +740,7 @@ def test_wrong_usage(world: World, capsys: pytest.CaptureFixture[str], argv: lis
 
 
 def test_on_a_terminal_it_asks_for_what_is_missing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    answers = iter(["server2=10.0.0.2", "10.0.0.1", "/mnt/storage", "1M", "server1"])
+    answers = iter(["server2=10.0.0.2", "10.0.0.1", "/mnt/storage", "1M", "server1", ""])
     world.monkeypatch.setattr(ask, "possible", lambda: True)
     world.monkeypatch.setattr(ask, "text", lambda question: next(answers))
     world.monkeypatch.setattr(ask, "yes", lambda question: False)
@@ -748,6 +748,135 @@ def test_on_a_terminal_it_asks_for_what_is_missing(world: World, capsys: pytest.
     assert "nothing was changed" in capsys.readouterr().err
     assert world.count == 0
     assert next(answers, None) is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "keys"),
+    [
+        ([""], "survivor      = none\n"),
+        (["server2"], "survivor      = server2\n"),
+        (["power", "fence_ipmilan"], "survivor      = power\nfence_agent   = fence_ipmilan\n"),
+        (["witness", "lock@c"], "survivor      = witness\nwitness       = lock@c\n"),
+    ],
+)
+def test_on_a_terminal_it_asks_who_goes_on_when_the_link_is_lost(
+    world: World, capsys: pytest.CaptureFixture[str], answers: list[str], keys: str
+) -> None:
+    given = iter(answers)
+    world.monkeypatch.setattr(ask, "possible", lambda: True)
+    world.monkeypatch.setattr(ask, "text", lambda question: next(given))
+    assert run(world) == 0
+    assert next(given, None) is None
+    out = capsys.readouterr().out
+    for survivor in ("none", "server1", "server2", "power", "witness"):
+        assert f"\n  {survivor:<12} " in out
+    for host in world.kernels:
+        assert world.read(host, "/etc/drbdocfs/conf.d/web.conf").endswith(keys)
+        assert "fencing resource-and-stonith;" in world.read(host, "/etc/drbd.d/r0.res")
+    # A later run knows.
+    assert run(world, "create", "web") == 0
+
+
+def test_where_nobody_can_be_asked_both_freeze_and_it_is_said(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world) == 0
+    assert "  a lost link: both stay frozen until it is back, or are reset; --survivor would" in capsys.readouterr().out
+    for host in world.kernels:
+        text = world.read(host, "/etc/drbd.d/r0.res")
+        assert "\tdisk {\n\t\tfencing resource-and-stonith;\n\t}\n" in text
+        assert 'fence-peer "/usr/libexec/drbdocfs-boot/fence-peer";' in text
+        assert "survivor      = none\n" in world.read(host, "/etc/drbdocfs/conf.d/web.conf")
+
+
+def test_another_survivor_later_is_another_description(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world) == 0
+    count = world.count
+    assert run(world, *COMMAND, "--survivor", "server1") == 78
+    assert world.count == count
+    assert "survivor: none before, server1 now" in capsys.readouterr().err
+
+
+def test_a_fence_agent_that_one_host_does_not_have(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    def find(tool: str) -> str:
+        if tool == "fence_ipmilan" and world.host == "server2":
+            raise Failure(69, "fence_ipmilan is not installed", "install the package fence_ipmilan")
+        return tool
+
+    world.monkeypatch.setattr(day_one, "find", find)
+    argv = [*COMMAND, "--survivor", "power", "--fence-agent", "fence_ipmilan"]
+    err = refused(world, capsys, 69, "server2: the fence agent fence_ipmilan is not on this host", argv=argv)
+    assert "server1: the fence agent" not in err
+
+
+def test_the_options_of_the_agent_are_asked_for_and_never_written(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.write("server2", "/etc/drbdocfs/fence.conf", "password = x\n")
+    (world.place / "server2/etc/drbdocfs/fence.conf").chmod(0o644)
+    assert run(world, *COMMAND, "--survivor", "power", "--fence-agent", "fence_ipmilan") == 0
+    out = capsys.readouterr().out
+    assert "note: server1: /etc/drbdocfs/fence.conf, the options of fence_ipmilan, is not there: write it" in out
+    assert "note: server2: /etc/drbdocfs/fence.conf is not root's alone" in out
+    assert "before a lost link: /etc/drbdocfs/fence.conf on both hosts, mode 600" in out.splitlines()[-2]
+    assert not world.exists("server1", "/etc/drbdocfs/fence.conf")
+
+
+TIEBREAKER = [*COMMAND, "--tiebreaker", "server3=10.0.0.3"]
+
+
+def test_a_tiebreaker_needs_drbd_9(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(world, capsys, 69, "server1: --tiebreaker is for DRBD 9", "server2: --tiebreaker is", argv=TIEBREAKER)
+    refused(world, capsys, 69, "--tiebreaker is for DRBD 9", argv=[*TIEBREAKER, "--dry-run"])
+
+
+def test_a_tiebreaker_with_drbd_9(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    for host in world.kernels:
+        world.write(host, "/sys/module/drbd/version", "9.2.4\n")
+    real = world._events
+
+    def events(here: Kernel, there: Kernel) -> str:
+        """With a third node that has not come yet."""
+        third = "name:r0 peer-node-id:2 conn-name:server3"
+        return real(here, there).replace(
+            "exists device ", f"exists connection {third} connection:Connecting role:Unknown\nexists device "
+        ).replace(
+            "exists -\n", f"exists peer-device {third} volume:0 replication:Off peer-disk:DUnknown peer-client:yes\n"
+            "exists -\n") if here.up else real(here, there)  # fmt: skip
+
+    world.monkeypatch.setattr(world, "_events", events)
+    assert run(world, *TIEBREAKER) == 0
+    text = world.read("server2", "/etc/drbd.d/r0.res")
+    assert "quorum majority;" in text
+    assert "address ipv4 10.0.0.3:7789;" in text
+    assert all(kernel.mounted for kernel in world.kernels.values())
+    assert "on server3 (10.0.0.3), with DRBD 9: copy /etc/drbd.d/r0.res there" in capsys.readouterr().out
+
+
+def test_another_version_on_the_other_host(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    real = day_one.preflight
+
+    def old(*given: Any) -> dict[str, Any]:
+        report = real(*given)
+        if report["host"] == "server2":
+            del report["knows"]
+        return report
+
+    world.monkeypatch.setattr(day_one, "preflight", old)
+    refused(world, capsys, 69, "server2: drbdocfs-boot there is of another version")
+
+
+def test_what_an_earlier_version_created_is_there(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its record knows no survivor, and its resource has no fencing."""
+    assert run(world) == 0
+    for host in world.kernels:
+        name = "/var/lib/drbdocfs/create/web.json"
+        record = json.loads(world.read(host, name))
+        for key in creating.LATER:
+            del record["description"][key]
+        world.write(host, name, json.dumps(record))
+    count = world.count
+    assert run(world, "create", "web") == 0
+    assert "all is there" in capsys.readouterr().out
+    assert world.count == count
 
 
 def test_the_dry_run_changes_nothing_and_needs_nobody(world: World, capsys: pytest.CaptureFixture[str]) -> None:

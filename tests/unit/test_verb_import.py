@@ -71,6 +71,33 @@ def test_showing_changes_nothing(host: Host, capsys: pytest.CaptureFixture[str])
     assert "\x1b" not in out
 
 
+def test_fencing_is_shown_and_only_a_survivor_writes_it(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    resource = host.text("/etc/drbd.d/r0.res")
+    host.put("/etc/drbd.d/r0.res", resource, 0o600)
+    host.put("/sys/module/drbd/version", "8.4.11")
+    before = host.tree()
+    assert main(["import"]) == 0
+    out = capsys.readouterr().out
+    assert "This would be added with --survivor" in out
+    assert "    + /etc/drbd.d/r0.res: \t\tfencing resource-and-stonith;\n" in out
+    assert main(["import", "--survivor", "server1", "--write"]) == 0
+    out = capsys.readouterr().out
+    assert "This would be added to DRBD's configuration" in out
+    assert out.index("S01loop-for-drbd: is now") < out.index("/etc/drbd.d/r0.res: fencing added")
+    after = host.text("/etc/drbd.d/r0.res")
+    assert "fencing resource-and-stonith;" in after
+    # Nothing of it went, and nobody else may read it.
+    assert set(resource.splitlines()) <= set(after.splitlines())
+    assert (host.root / "etc/drbd.d/r0.res").stat().st_mode & 0o777 == 0o600
+    assert lean.read(str(host.root)).stacks[0].survivor == "server1"
+    assert main(["import", "--survivor", "server1", "--write"]) == 0
+    assert capsys.readouterr().out.endswith("Nothing to do.\n")
+    assert main(["import", "--survivor", "none", "--write"]) == 2
+    assert "survivor = server1, and stays as it is" in capsys.readouterr().err
+    assert main(["import", "--undo"]) == 0
+    assert host.tree() == before
+
+
 def written(host: Host) -> dict[str, str]:
     """The tree as --write has to leave it, made by hand."""
     root = host.root
