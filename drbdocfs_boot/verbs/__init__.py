@@ -7,6 +7,7 @@ is not used.
 HELP = {
     "check": "all that is wrong or risky, before a reboot shows it",
     "create": "day one on both hosts, from one description; refuses where data stands",
+    "fence-test": "try, before it is needed, all that decides who goes on when the link is lost",
     "generate": "what the generator would write, without touching the system",
     "import": "from a set-up made by hand to our configuration",
     "proceed": "end the wait for the peer: go on alone",
