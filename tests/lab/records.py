@@ -1,8 +1,8 @@
 """Is every acknowledged record still there? A writer on each node, and what the host concludes from its two files.
 
-The writer appends numbered records with a checksum to a file of its own on the mount, each with fsync; then it notes the
-acknowledgement in a file on the root file system, with fsync too. So after a reset or a power cut it is known what was
-acknowledged, whatever became of the mount. Times are those of the host (time.monotonic()).
+The writer appends numbered records with a checksum to a file of its own on the mount, each with fsync; then it notes
+the acknowledgement in a file on the root file system, with fsync too. So after a reset or a power cut it is known what
+was acknowledged, whatever became of the mount. Times are those of the host (time.monotonic()).
 """
 
 from __future__ import annotations
