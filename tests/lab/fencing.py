@@ -59,6 +59,8 @@ def prepare(lab: Lab) -> None:
         node.put_text(OPTIONS_FILE, f"ip = {powerswitch.ADDRESS}\nipport = {powerswitch.PORT}\n{plugs}", 0o600)
         lab.witness.admit(node.run("cat /root/.ssh/id_ed25519.pub"))
         node.run(f"echo '{lab.witness.known_host().strip()}' >> /root/.ssh/known_hosts; modprobe nf_tables")
+        # The power of this node may go at any time from here on.
+        node.run("sync")
 
 
 def set_policy(lab: Lab, survivor: str, *, grace: str = "", witness: str = "") -> None:
@@ -78,7 +80,7 @@ def set_policy(lab: Lab, survivor: str, *, grace: str = "", witness: str = "") -
             f" grep -c '# fencing' {RESOURCE_FILE} | grep -qx 3; drbdadm dump r0 >/dev/null"
         )
     for node in lab.nodes:
-        node.run("test ! -e /proc/drbd || drbdadm adjust r0")
+        node.run("sync /etc/drbd.d /etc/drbdocfs; ! grep -q '0: cs:' /proc/drbd 2>/dev/null || drbdadm adjust r0")
     lab.switch.modes.clear()
     lab.witness.modes.clear()
 
