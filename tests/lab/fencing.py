@@ -45,7 +45,8 @@ _RULES = {
 # States of a node as the watch sees it.
 OFF, DEAF, DOWN, WAITING = "off", "no answer", "down", "waiting"
 FROZEN, ALONE, TOGETHER = "frozen", "alone", "together"
-_LINE = re.compile(r"cs:(\w+) ro:(\w+)/\w+ ds:(\w+)/(\w+) \w+ (\w)")
+# The protocol's letter is missing without a connection.
+_LINE = re.compile(r"cs:(\w+) ro:(\w+)/\w+ ds:\w+/\w+ +(?:[ABC] +)?([rs])")
 _CONNECTED = ("Connected", "WFBitMap", "Sync", "Paused", "Starting", "WFSync", "Verify", "Ahead", "Behind")
 
 
@@ -139,7 +140,7 @@ def state(node: Node) -> str:
     found = _LINE.search(text)
     if found is None:
         return DOWN
-    connection, role, _, _, io = found.groups()
+    connection, role, io = found.groups()
     if io == "s":
         return FROZEN
     if role != "Primary" or MOUNTPOINT not in text:
