@@ -192,6 +192,15 @@ def run_row(lab: Lab, row: Row) -> tuple[Seen, list[str]]:
     return seen, row.expect.wrong(seen)
 
 
+def bring_up(lab: Lab, deb: Path) -> None:
+    """From nodes that are off to both up, with fencing on."""
+    lab.boot()
+    lab.both(lambda node: node.install(deb))
+    fencing.prepare(lab)
+    fencing.set_policy(lab, "none")
+    fencing.start_both(lab)
+
+
 class Pair:
     """A pair that is up, made anew after a row that went wrong."""
 
@@ -204,11 +213,7 @@ class Pair:
         """The pair."""
         if self._lab is None:
             self._lab = lab = Lab(self._image, provisioned(self._image)).__enter__()
-            lab.boot()
-            lab.both(lambda node: node.install(self._deb))
-            fencing.prepare(lab)
-            fencing.set_policy(lab, "none")
-            fencing.start_both(lab)
+            bring_up(lab, self._deb)
         return self._lab
 
     def throw_away(self) -> None:
