@@ -28,6 +28,9 @@ LIBEXECDIR = "/usr/libexec/drbdocfs-boot"
 # In a checkout this line finds the library beside the script; installed, it names the private directory.
 LIBRARY_LINE = re.compile(r"^LIBRARY = .*$", re.MULTILINE)
 
+# Scripts that stand alone, to be copied to hosts without the product.
+SELF_CONTAINED = ("libexec/witness",)
+
 # What belongs into the private directory. Anything else found there (byte code, an editor's backup) stays out.
 LIBRARY_SUFFIXES = (".py", ".configspec")
 LIBRARY_NAMES = ("py.typed",)
@@ -145,15 +148,16 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
                 os.utime(link, ns=(changed, changed), follow_symlinks=False)
 
     def install_scripts(self, directory: str, target: str) -> None:
-        """Scripts of one directory, each with the library's place written into it."""
+        """Scripts of one directory, the library's place written into each that uses it."""
         for path in self.entries(directory):
             text = path.read_text(encoding="utf-8")
             where = path.relative_to(SOURCE)
             if not text.startswith("#!"):
                 raise SetupError(f"{where}: not a script (no #! line)")
             text, count = LIBRARY_LINE.subn(lambda _: f'LIBRARY = "{self.libdir}"', text)
-            if count != 1:
-                raise SetupError(f"{where}: {count} lines 'LIBRARY = …' where there must be one")
+            wanted = 0 if where.as_posix() in SELF_CONTAINED else 1
+            if count != wanted:
+                raise SetupError(f"{where}: {count} lines 'LIBRARY = …' where there must be {wanted or 'none'}")
             self.put(path, f"{target}/{path.name}", text.encode(), mode=0o755)
 
     def entries(self, directory: str) -> list[Path]:

@@ -173,5 +173,7 @@ def preferred(nodes: "dict[str, dict[str, str]]", host: str) -> bool:
 
     A host that the file does not name, or a file that cannot be read, is not preferred.
     """
-    numbers = {name: int(keys["number"]) for name, keys in nodes.items() if keys.get("number", "").isdigit()}
+    given = {name: keys.get("number", "") for name, keys in nodes.items()}
+    # Digits of other scripts, and more than any number of a node has, are none.
+    numbers = {name: int(text) for name, text in given.items() if text.isdigit() and text.isascii() and len(text) < 10}
     return host in numbers and numbers[host] == min(numbers.values())

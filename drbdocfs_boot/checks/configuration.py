@@ -56,12 +56,6 @@ BOOK = Book(
         "Console logins and user sessions come after the mount, so nobody can log in there while the stack waits.",
         "boot_timeout of a few minutes: after it the stack comes up in the background all the same",
     ),
-    no_effect_yet=Rule(
-        NOTE,
-        "a key that has no effect yet",
-        "The configuration promises what this version does not do.",
-        "do not rely on it",
-    ),
 )
 
 
@@ -99,11 +93,6 @@ def _values(facts: Facts, stack: Stack) -> Iterator[Finding]:
     if stack.boot_timeout > LONG_HOLD:
         where = key_place(facts, stack, "boot_timeout")
         yield BOOK.finding("boot-timeout-long", where, f"the stack may hold back the boot for {boot} s", stack.name)
-    given = {"survivor": stack.survivor != "none", "link_grace": stack.link_grace != 20 * SECOND}
-    for key, changed in given.items():
-        if changed:
-            where = key_place(facts, stack, key)
-            yield BOOK.finding("no-effect-yet", where, f"{key} has no effect in this version", stack.name)
 
 
 def key_place(facts: Facts, stack: Stack, key: str) -> str:

@@ -101,33 +101,6 @@ BOOK = Book(
         "A resync may overwrite the data below a mounted file system: drbd.conf(5) calls it dangerous.",
         "rr-conflict disconnect, which is the default",
     ),
-    drbd_unfenced=Rule(
-        WARNING,
-        "nothing is done when the link is lost",
-        "OCFS2's heartbeat writes every 2 s on both nodes, so a cable that is out for some seconds is a split brain: "
-        "both go on, each on its own copy, and the changes of one will be lost. 12 s were enough in a test.",
-        "fencing resource-and-stonith with a fence-peer handler freezes writes until the link is back",
-    ),
-    drbd_fencing_resource_only=Rule(
-        WARNING,
-        "fencing does not freeze writes",
-        "With resource-only the handler is called while both nodes go on writing: it prevents no split brain of two.",
-        "fencing resource-and-stonith",
-    ),
-    drbd_no_fence_peer=Rule(
-        WARNING,
-        "fencing without a handler",
-        "When the link is lost, writes freeze, and nobody decides who may go on: after O2CB's dead time both nodes "
-        "reset themselves.",
-        'handlers { fence-peer "PROGRAM"; }',
-    ),
-    drbd_quorum=Rule(
-        WARNING,
-        "a quorum that OCFS2 does not survive",
-        "Of two nodes none has the majority when the link is lost: with io-error OCFS2's heartbeat fails and the node "
-        "resets itself; with suspend-io it does so after O2CB's dead time, 60 s by default. Nobody is left.",
-        "quorum off, and fencing resource-and-stonith with a handler that picks one survivor",
-    ),
     drbd_ping=Rule(
         WARNING,
         "DRBD's own limits contradict each other",
@@ -279,13 +252,15 @@ def _resource(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
         yield BOOK.finding("drbd-floating", found.floating[0].place, f"'{words}' in resource {found.name}", stack.name)
     elif own is None or own.name != facts.host:
         yield _not_here(facts, stack, found)
-    if not found.floating and len(found.hosts) != 2:
+    # DRBD 9 may have a third one, without a disk, whose voice makes a majority (drbd.conf(5): quorum).
+    voters = [host for host in found.hosts.values() if host.diskless and host is not own]
+    extra = 1 if facts.driver != 8 and len(voters) == 1 and len(found.hosts) == 3 else 0
+    if not found.floating and len(found.hosts) - extra != 2:
         names = ", ".join(found.hosts) or "none"
         message = f"resource {found.name} has {len(found.hosts)} hosts ({names})"
         yield BOOK.finding("drbd-hosts", place, message, stack.name)
     yield from _primaries(facts, stack, found)
     yield from _after_split_brain(stack, found)
-    yield from _fencing(facts, stack, found)
     yield from _times(stack, found)
     yield from _secret(facts, stack, found)
     said = list(_old(facts, stack, found))
@@ -357,32 +332,6 @@ def _after_split_brain(stack: Stack, found: Resource) -> Iterator[Finding]:
     value, where = policy("rr-conflict")
     if value == "violently":
         yield BOOK.finding("drbd-rr-conflict", where, "rr-conflict is violently", stack.name)
-
-
-def _fencing(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
-    # 8.4 has it in disk, 9 in net.
-    sections = {8: ("disk",), 9: ("net",)}.get(facts.driver, ("disk", "net"))
-    statement = next((s for section in sections if (s := found.setting(section, "fencing")) is not None), None)
-    policy = statement.words[1].lower() if statement is not None and len(statement.words) > 1 else "dont-care"
-    quorum = found.value("options", "quorum", "off")
-    handler = found.setting("handlers", "fence-peer")
-    if quorum != "off" and facts.driver != 8:
-        lost = found.value("options", "on-no-quorum", "suspend-io")
-        if len(found.hosts) <= 2:
-            message = f"quorum {quorum} of {len(found.hosts)} nodes, on-no-quorum {lost}"
-            yield BOOK.finding("drbd-quorum", found.place("options", "quorum"), message, stack.name)
-    elif statement is None or policy == "dont-care":
-        where = (statement or found.statement).place
-        message = f"resource {found.name} has neither fencing nor quorum"
-        yield BOOK.finding("drbd-unfenced", where, message, stack.name)
-        return
-    if statement is None:
-        return
-    if policy == "resource-only":
-        yield BOOK.finding("drbd-fencing-resource-only", statement.place, "fencing is resource-only", stack.name)
-    if policy in ("resource-only", "resource-and-stonith") and handler is None:
-        message = f"fencing {policy}, but there is no handler fence-peer"
-        yield BOOK.finding("drbd-no-fence-peer", statement.place, message, stack.name)
 
 
 def _times(stack: Stack, found: Resource) -> Iterator[Finding]:

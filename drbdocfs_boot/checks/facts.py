@@ -246,8 +246,8 @@ class Facts:
         return resource.own(self.named(resource.hosts))
 
     def peers(self, resource: Resource) -> list[Host]:
-        """The other hosts of a resource."""
-        return resource.peers(self.named(resource.hosts))
+        """The other hosts of a resource, without those that have no disk of it."""
+        return [host for host in resource.peers(self.named(resource.hosts)) if not host.diskless]
 
 
 def collect() -> Facts:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from drbdocfs_boot import drbdconf, lean, values
 from drbdocfs_boot.checks import cluster, resource
+from drbdocfs_boot.checks.configuration import SECOND, key_place
 from drbdocfs_boot.checks.facts import CLUSTER_CONF, DRBD_CONF, Facts
 from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Book, Finding, Rule
 from drbdocfs_boot.drbdconf import Configuration, Statement
@@ -75,6 +76,12 @@ BOOK = Book(
         "The file system may be mounted elsewhere, or otherwise, on the other host.",
         "make the section the same on both hosts",
     ),
+    peer_fencing=Rule(
+        ERROR,
+        "the two hosts decide otherwise when the link is lost",
+        "Each decides by its own file and cannot ask the other. With two survivors both go on: a split brain.",
+        "the same section of the stack and the same handlers { } of the resource on both hosts",
+    ),
     peer_no_stack=Rule(
         WARNING,
         "the other host has no such stack",
@@ -114,7 +121,9 @@ MUST = {
 SECRET = "shared-secret"
 # Keys of a stack that both sides should have alike; the first ones they must.
 MUST_KEYS = ("resource", "cluster")
-SHOULD_KEYS = ("mountpoint", "mount_options", "when_alone")
+SHOULD_KEYS = ("mountpoint", "mount_options", "when_alone", "fence_options")
+# Who goes on when the link is lost: what peer-fencing is about.
+FENCING_KEYS = ("survivor", "link_grace", "fence_agent", "witness")
 
 # Files by name, each after a line with the mark; what is not there is left out.
 _SCRIPT = """\
@@ -338,9 +347,15 @@ def _resource(facts: Facts, answer: Answer, where: str, stack: Stack) -> Iterato
         places = [s.place for s in (one, other) if s is not None]
         message = f"{' '.join(key)}: {shown[0]} here, {shown[1]} at {where}"
         # Which disk is below, and what only this host does, may differ; what is agreed on at the connect may not.
-        must = key[-2:] in MUST or key[-1] == "address"
+        must = key[-2:] in MUST or key[-1] in ("address", "fencing")
         severity = ERROR if must else NOTE if key[-1] in ("disk", "meta-disk") else WARNING
         yield BOOK.finding("peer-resource", places[0], message, stack.name, severity=severity)
+    one, other = (each.setting("handlers", "fence-peer") for each in (ours, theirs))
+    if _words(one) != _words(other):
+        shown = ["nothing" if s is None else " ".join(s.words[1:]) for s in (one, other)]
+        place = one.place if one is not None else ours.statement.place
+        message = f"handlers fence-peer: {shown[0]} here, {shown[1]} at {where}"
+        yield BOOK.finding("peer-fencing", place, message, stack.name)
 
 
 def settled(configuration: Configuration, statement: Statement) -> dict[tuple[str, ...], Statement]:
@@ -398,15 +413,19 @@ def _stack(facts: Facts, answer: Answer, where: str, stack: Stack) -> Iterator[F
     if theirs is None:
         yield BOOK.finding("peer-no-stack", place, f"there is no stack '{stack.name}' at {where}", stack.name)
         return
-    for key in (*MUST_KEYS, *SHOULD_KEYS):
-        here = str(getattr(stack, key))
+    for key in (*MUST_KEYS, *SHOULD_KEYS, *FENCING_KEYS):
+        ours = getattr(stack, key)
         rule = values.KEYS[key]
         found = theirs.entries[key][1] if key in theirs.entries else rule.default or ""
         try:
-            there = str(rule.check(found))
+            other: str | int = rule.check(found)
         except values.Refused:
-            there = values.show(found)
-        if here != there:
-            message = f"{key} is {here or 'empty'} here, {there or 'empty'} at {where}"
-            severity = ERROR if key in MUST_KEYS else WARNING
-            yield BOOK.finding("peer-configuration", place, message, stack.name, severity=severity)
+            other = values.show(found)
+        if ours != other:
+            here, there = (f"{v / SECOND:g} s" if isinstance(v, int) else v or "empty" for v in (ours, other))
+            message = f"{key} is {here} here, {there} at {where}"
+            if key in FENCING_KEYS:
+                yield BOOK.finding("peer-fencing", key_place(facts, stack, key), message, stack.name)
+            else:
+                severity = ERROR if key in MUST_KEYS else WARNING
+                yield BOOK.finding("peer-configuration", place, message, stack.name, severity=severity)

@@ -77,6 +77,12 @@ class Host:
     endpoints: list[Endpoint] = field(default_factory=list)
     volumes: dict[str, Volume] = field(default_factory=dict)
 
+    @property
+    def diskless(self) -> bool:
+        """It is said to have no disk: it has no data, and at most a voice in the quorum."""
+        disks = [volume.disk for volume in self.volumes.values()]
+        return bool(disks) and all(disk is not None and disk.words[1] == "none" for disk in disks)
+
 
 class Resource:
     """``hosts`` by name in order; ``floating`` the sections of hosts that are told by their address."""

@@ -156,7 +156,7 @@ class Handler:
         for slot in drbd.slots(self.state, device, ASK_LIMIT):
             value = int(slot.current, 16) & ~1
             if value > 4:  # 0 and 4: no data yet (UUID_JUST_CREATED)
-                return f"{value:016x}"
+                return f"{value:016X}"
         raise Failure(EX_DATAERR, "DRBD's metadata has no data generation")
 
     # --- what is said ---

@@ -10,6 +10,8 @@ from pathlib import Path
 from tests.package.scratch import TOP, Scratch
 
 LIBEXEC = ("attach", "broken", "follow", "holders", "loop", "o2cb", "promote", "wait")
+# Programs without the library, which no unit runs.
+ALONE = ("witness",)
 DOCUMENTS = sorted({path.name for path in (TOP / "docs").glob("*.md")} - {"development.md"})
 LAYERS = ("attach", "broken", "holders", "loop", "o2cb", "promote", "wait")
 
@@ -35,7 +37,7 @@ def test_what_belongs_in_it_is_in_it(unpacked: Path) -> None:
         "/usr/lib/systemd/system/drbdocfs-follow.service",
         "/usr/lib/systemd/catalog/drbdocfs-boot.catalog",
         *(f"/usr/lib/systemd/system/drbdocfs-{layer}@.service" for layer in LAYERS),
-        *(f"/usr/libexec/drbdocfs-boot/{name}" for name in LIBEXEC),
+        *(f"/usr/libexec/drbdocfs-boot/{name}" for name in LIBEXEC + ALONE),
         "/usr/share/drbdocfs-boot/drbdocfs_boot/__init__.py",
         "/usr/share/drbdocfs-boot/drbdocfs_boot/drbdocfs.configspec",
         "/usr/share/drbdocfs-boot/drbdocfs_boot/py.typed",
@@ -112,7 +114,9 @@ def test_scripts_find_the_private_library(unpacked: Path) -> None:
     scripts = [
         path
         for name, path in _files(unpacked).items()
-        if path.read_bytes().startswith(b"#!") and not name.startswith("/usr/share/python3/")
+        if path.read_bytes().startswith(b"#!")
+        and not name.startswith("/usr/share/python3/")
+        and name.rpartition("/")[2] not in ALONE
     ]
     assert len(scripts) == len(LIBEXEC) + 2
     for path in scripts:

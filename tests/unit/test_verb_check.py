@@ -94,7 +94,7 @@ def test_no_such_stack(good: Box, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_broken_stack_can_be_asked_for(good: Box, capsys: pytest.CaptureFixture[str]) -> None:
     good.write(OURS, GOOD[OURS] + "colour = red\n")
     assert cli.main(["check", "web"]) == 1
-    assert f"error: config-mistake at {OURS}:8 (stack web)" in capsys.readouterr().out
+    assert f"error: config-mistake at {OURS}:9 (stack web)" in capsys.readouterr().out
 
 
 def test_one_stack_and_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
