@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 from . import cache
 from .image import Image
 from .node import LabError, Node, free_port
+from .powerswitch import PowerSwitch
+from .witnesshost import WitnessHost
 
 T = TypeVar("T")
 
@@ -85,14 +87,18 @@ class Lab:
         self._reporting = threading.Lock()
         self._reported = 0.0
         self.nodes: tuple[Node, ...] = ()
+        self.switch = PowerSwitch()
+        self.witness = WitnessHost(image)
 
     def __enter__(self) -> Lab:
         if self._in_main_thread():
             self._handlers = {signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate)}
         try:
             self._folder = _Folder()
+            self.witness.place(self._folder.path)
             ports = (free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM))
             self.nodes = (self._node(1, ports), self._node(2, (ports[1], ports[0])))
+            self.switch.plug_in(self.nodes)
         except BaseException:
             self._clean()
             raise
@@ -100,7 +106,9 @@ class Lab:
 
     def _node(self, number: int, ports: tuple[int, int]) -> Node:
         assert self._folder is not None
-        return Node(self.image, number, self._folder.path / f"server{number}", ports, self._base, self.report)
+        folder = self._folder.path
+        doors = (self.switch.door(number, folder), self.witness.door(number, folder))
+        return Node(self.image, number, folder / f"server{number}", ports, self._base, self.report, doors)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -117,8 +125,11 @@ class Lab:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self._handlers[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
+            # First the switch: a guest could have a node switched on again.
+            self.switch.close()
             for node in self.nodes:
                 node.power_cut()
+            self.witness.close()
             if self._folder is not None:
                 self._folder.remove()
         finally:

@@ -9,12 +9,13 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from . import process
+from .doors import Door
 from .image import CONTROL_ADDRESS, CONTROL_MAC, REPLICATION_ADDRESS, REPLICATION_MAC, Image
 from .qmp import Message, Qmp, QmpError
 from .shell import Result, Shell, Unreachable
@@ -86,8 +87,9 @@ class Node:
         link_ports: tuple[int, int],
         base: Path | None = None,
         report: Callable[[str], str] | None = None,
+        doors: Sequence[Door] = (),
     ) -> None:
-        """`link_ports`: this node's and the other's UDP port of the replication link.
+        """`link_ports`: this node's and the other's UDP port of the replication link; `doors`: what else it reaches.
 
         `base` is a folder that keep_disks() filled. `report` turns a message into the text of an exception; without
         it the message stands alone.
@@ -100,6 +102,11 @@ class Node:
         self.last_shutdown = 0.0
         self._link_ports = link_ports
         self._report = report or (lambda message: message)
+        self._doors = doors
+        # Whoever switches the machine on or off: a test, or the other node by the power switch.
+        self._power = threading.RLock()
+        self._connecting = threading.Lock()
+        self._link_up = True
         self._console = folder / "console.log"
         self._boots: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
@@ -149,6 +156,8 @@ class Node:
             drive = f"if=none,id={name},file={self.folder}/{name}.qcow2,format=qcow2,cache=unsafe,discard=unmap"
             return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name},serial={name}"]
 
+        control = ["user", "id=control", "restrict=on", f"hostfwd=tcp:127.0.0.1:{ssh_port}-{CONTROL_ADDRESS}:22"]
+        control += [door.option for door in self._doors]
         return [
             "qemu-system-x86_64", "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
             # tcg by name: where /dev/kvm exists but does not work, QEMU would not fall back.
@@ -157,7 +166,7 @@ class Node:
             "-cpu", "qemu64,-svm", "-smp", "1", "-m", "1024",
             "-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", command_line,
             *disk("root"), *disk("data"),
-            "-netdev", f"user,id=control,restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-{CONTROL_ADDRESS}:22",
+            "-netdev", ",".join(control),
             "-device", f"virtio-net-pci,netdev=control,mac={CONTROL_MAC}0{self.number},romfile=",
             # UDP, so that either node may come and go.
             "-netdev", f"socket,id=link,udp=127.0.0.1:{peer},localaddr=127.0.0.1:{here}",
@@ -169,7 +178,13 @@ class Node:
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        running = self._process
+        return running is not None and running.poll() is None
+
+    @property
+    def resets(self) -> int:
+        """How often the guest has reset the machine itself: reboots, and what O2CB or a panic does."""
+        return self._resets
 
     @property
     def ssh_command(self) -> str:
@@ -179,36 +194,41 @@ class Node:
         return shlex.join(["ssh", *self._shell.options, "root@127.0.0.1"])
 
     def start(self) -> None:
-        """Switch the machine on; returns as soon as QEMU runs."""
-        self._must(not self.running, "started twice")
-        self._forget_process()
-        for _ in range(3):  # somebody else may take a port between its choice and QEMU's start
-            ssh_port = free_port(socket.SOCK_STREAM)
-            self._mark_boot()
-            self._process = process.start(self._qemu(ssh_port), self.folder / "qemu.log")
-            try:
-                self._qmp = Qmp(self.folder / "qmp", self._event)
-                break
-            except QmpError:
-                process.end(self._process)
-        else:
-            self._fail("QEMU does not start: " + (self.folder / "qemu.log").read_text(errors="replace")[-2000:])
-        self._shell = Shell(self.image, ssh_port, self.folder)
+        """Switch the machine on; returns as soon as QEMU runs. A cable that was pulled out at this end stays out."""
+        with self._power:
+            self._must(not self.running, "started twice")
+            self._forget_process()
+            for _ in range(3):  # somebody else may take a port between its choice and QEMU's start
+                ssh_port = free_port(socket.SOCK_STREAM)
+                self._mark_boot()
+                self._process = process.start(self._qemu(ssh_port), self.folder / "qemu.log")
+                try:
+                    self._qmp = Qmp(self.folder / "qmp", self._event)
+                    break
+                except QmpError:
+                    process.end(self._process)
+            else:
+                self._fail("QEMU does not start: " + (self.folder / "qemu.log").read_text(errors="replace")[-2000:])
+            if not self._link_up:
+                self._qmp.command("set_link", name="link-card", up=False)
+            self._shell = Shell(self.image, ssh_port, self.folder)
 
     def power_cut(self) -> None:
-        """Kill the machine between two instructions."""
-        if self._process is not None:
-            process.end(self._process)
-        self._forget_process()
+        """Kill the machine between two instructions. May be called from any thread, as may start()."""
+        with self._power:
+            if self._process is not None:
+                process.end(self._process)
+            self._forget_process()
 
     def _forget_process(self) -> None:
-        if self._shell is not None:
-            self._shell.close()
-        if self._qmp is not None:
-            self._qmp.close()
-            self._qmp = None
-        (self.folder / "qmp").unlink(missing_ok=True)
-        self._process = None
+        with self._power:
+            if self._shell is not None:
+                self._shell.end()
+            if self._qmp is not None:
+                self._qmp.close()
+                self._qmp = None
+            (self.folder / "qmp").unlink(missing_ok=True)
+            self._process = None
 
     def _event(self, message: Message) -> None:
         data: dict[str, Any] = message.get("data", {})
@@ -220,9 +240,10 @@ class Node:
 
     def set_link(self, up: bool) -> None:
         """Put the cable of the replication link in, or pull it out, at this end."""
-        if self._qmp is None:
-            self._fail("set_link() of a node that is off")
-        self._qmp.command("set_link", name="link-card", up=up)
+        with self._power:
+            self._link_up = up
+            if self._qmp is not None:
+                self._qmp.command("set_link", name="link-card", up=up)
 
     # Boots and shutdowns
 
@@ -235,14 +256,22 @@ class Node:
 
     def _connect(self, timeout: float) -> Shell:
         """The shell, connected: at the first command after a boot, and after a reset that nobody asked for."""
-        if self._shell is None or not self.running:
-            raise LabError(f"{self.name} is off")
-        if self._shell_resets != self._resets:
-            self._shell.close()
-            self._shell_resets = self._resets
-        if not self._shell.connected:
-            self._shell.connect(timeout)
-        return self._shell
+        limit = time.monotonic() + timeout
+        if not self._connecting.acquire(timeout=timeout):
+            raise Unreachable("another thread has been connecting all the time")
+        try:
+            with self._power:
+                shell, resets = self._shell, self._resets
+                if shell is None or not self.running:
+                    raise LabError(f"{self.name} is off")
+            if self._shell_resets != resets:
+                shell.close()
+                self._shell_resets = resets
+            if not shell.connected:
+                shell.connect(max(0.0, limit - time.monotonic()))
+            return shell
+        finally:
+            self._connecting.release()
 
     def wait_booted(self, timeout: float = BOOT_LIMIT) -> str:
         """Wait until the boot is over; returns what `systemctl is-system-running` says then."""
@@ -270,7 +299,9 @@ class Node:
             running.wait(timeout)
         except subprocess.TimeoutExpired:
             self._fail(f"not off after {timeout:.0f} s")
-        self._forget_process()
+        with self._power:
+            if self._process is running:
+                self._forget_process()
         self.last_shutdown = time.monotonic() - began
         return self.last_shutdown
 
@@ -312,6 +343,15 @@ class Node:
             self._fail(f"no end after {timeout:.0f} s: {command}")
         except Unreachable as error:
             self._fail(f"{error}, for: {command}")
+
+    def ask(self, command: str, timeout: float = COMMAND_LIMIT) -> str | None:
+        """The output of a command, or None when the node is off, does not answer or the command fails: no error."""
+        limit = time.monotonic() + timeout
+        try:
+            result = self._connect(timeout).run(command, max(1.0, limit - time.monotonic()))
+        except (Unreachable, LabError, subprocess.TimeoutExpired):
+            return None
+        return result.out if result.status == 0 else None
 
     def run(self, command: str, timeout: float = COMMAND_LIMIT, check: bool = True) -> str:
         """Run a bash script, which ends at its first failing command, and return its standard output."""

@@ -35,6 +35,7 @@ class Shell:
         self._log = folder / "ssh.log"
         self._port = port
         self._master: subprocess.Popen[bytes] | None = None
+        self._ended = False
         self.options = [
             "-F", "/dev/null", "-i", str(image.key), "-p", str(port),
             "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20",
@@ -47,17 +48,20 @@ class Shell:
     @property
     def connected(self) -> bool:
         """Whether the connection stands, as far as this end knows."""
-        return self._master is not None and self._master.poll() is None and self._socket.exists()
+        master = self._master
+        return master is not None and master.poll() is None and self._socket.exists()
 
     def connect(self, timeout: float) -> None:
         """Open the connection, again and again until it stands; raises Unreachable after `timeout` seconds."""
         limit = time.monotonic() + timeout
         while True:
             self.close()
-            self._master = process.start(
+            if self._ended:
+                raise Unreachable("the node was switched off")
+            self._master = master = process.start(
                 ["ssh", *self.options, "-M", "-N", "-S", str(self._socket), "root@127.0.0.1"], self._log
             )
-            while self._master.poll() is None and time.monotonic() < limit:
+            while master.poll() is None and time.monotonic() < limit:
                 if self._socket.exists():
                     return
                 time.sleep(0.05)
@@ -69,10 +73,15 @@ class Shell:
 
     def close(self) -> None:
         """End the connection; does nothing if there is none."""
-        if self._master is not None:
-            process.end(self._master)
-            self._master = None
+        master, self._master = self._master, None
+        if master is not None:
+            process.end(master)
         self._socket.unlink(missing_ok=True)
+
+    def end(self) -> None:
+        """Close it for good: the machine is off, and another thread may be trying to connect."""
+        self._ended = True
+        self.close()
 
     def run(self, command: str, timeout: float, stdin: bytes = b"") -> Result:
         """Run a command with bash in the guest; raises Unreachable, or subprocess.TimeoutExpired."""
