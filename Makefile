@@ -1,10 +1,15 @@
 # The distribution's own tools and Python, not those that a version manager put before them.
 export PATH := /usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL := C.UTF-8
+# Compiled Python is kept whatever the caller's settings are: each test that starts the command would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
+# One after another, but for the linters, which 'lint' has a make of its own for.
+ifndef LINTERS_SIDE_BY_SIDE
 .NOTPARALLEL:
-.PHONY: help demo test check lint resilience bench deb rpm clean setup-check setup-build setup-lab
+endif
+.PHONY: help demo test check lint lint-mypy lint-ruff lint-shell lint-tests resilience bench deb rpm clean setup-check setup-build setup-lab
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -p no:cacheprovider -v --color=auto
@@ -47,14 +52,29 @@ setup-build:
 setup-lab:
 	@$(SETUP) build lab
 
+# mypy takes one core for as long as all the others together take the second. What each says stays in one piece, and
+# all of them say it.
 lint: setup-check
-	$(PYTHON) -m ruff check
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target LINTERS_SIDE_BY_SIDE=1 \
+		lint-mypy lint-ruff lint-shell lint-tests
+
+lint-mypy:
 	$(PYTHON) -m mypy
 	$(PYTHON) -m mypy --scripts-are-modules $(SCRIPTS)
+
+lint-ruff:
+	$(PYTHON) -m ruff check
+
+lint-shell:
 	shellcheck $(SHELL_SCRIPTS)
 
+# Can they be read? It also compiles them once, which else every process of 'check' does for itself.
+lint-tests:
+	@said=$$($(PYTHON) -m pytest -p no:cacheprovider --collect-only -qq --color=auto $(QUICK)) || \
+		{ printf '%s\n' "$$said"; exit 1; }
+
 check: lint
-	$(PYTEST) $(SIDE_BY_SIDE) $(QUICK)
+	tests/memory.sh $(PYTEST) $(SIDE_BY_SIDE) $(QUICK)
 
 deb: setup-build
 	packaging/build-deb
@@ -63,7 +83,7 @@ rpm: setup-build
 	packaging/build-rpm
 
 test: lint deb rpm setup-lab
-	$(PYTEST) $(SIDE_BY_SIDE) $(QUICK)
+	tests/memory.sh $(PYTEST) $(SIDE_BY_SIDE) $(QUICK)
 	$(PYTEST) tests/package
 	$(PYTEST) $(BOOTS_SIDE_BY_SIDE) --durations=10 tests/pid1
 	$(PYTEST) $(LABS_SIDE_BY_SIDE) --durations=15 tests/lab

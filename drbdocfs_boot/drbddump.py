@@ -121,6 +121,25 @@ def _diskless(volumes: "dict[str, dict[str, str]]", common: "dict[str, dict[str,
     return bool(disks) and all(disk == "none" for disk in disks)
 
 
+def net_options(text: str) -> "dict[str, str]":
+    """Options of all ``net`` sections, the last of each name."""
+    found: "dict[str, str]" = {}
+    path: "list[str]" = []
+    statement: "list[str]" = []
+    for word, _, quoted in tokens(text):
+        if quoted or word not in ("{", "}", ";"):
+            statement.append(word)
+            continue
+        if word == "{":
+            path.append(statement[0] if statement else "")
+        elif word == "}" and path:
+            path.pop()
+        elif word == ";" and path and path[-1] == "net" and len(statement) == 2:
+            found[statement[0]] = statement[1]
+        statement = []
+    return found
+
+
 def _statement(
     words: "list[str]",
     path: "list[list[str]]",

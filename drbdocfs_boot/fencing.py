@@ -31,6 +31,40 @@ DECIDE = {NONE: 1.0, POWER: 10.0, WITNESS: 5.0}
 DECIDE_HOST = 1.0
 LEAST_GRACE = 2.0  # seconds: less than that is no grace, so a link that flaps would always cost a node
 
+# Where the fence agent's options are looked for, unless the stack says so.
+OPTIONS = "/etc/drbdocfs/fence.conf"
+
+# Connection states of /proc/drbd (8.4) in which the peer's state is not known (drbd.h, enum drbd_conns).
+DISCONNECTED = frozenset(
+    (
+        "StandAlone", "Disconnecting", "Unconnected", "Timeout", "BrokenPipe", "NetworkFailure", "ProtocolError",
+        "TearDown", "WFConnection", "WFReportParams", "Unconfigured",
+    )
+)  # fmt: skip
+
+
+def proc_drbd(text: str, minors: "list[str]") -> "list[dict[str, str]]":
+    """``cs``, ``role``, ``disk`` and ``frozen`` ("yes" or "") of these minors, from /proc/drbd of 8.4.
+
+    Empty unless all of them are there.  The first letter of the flags is s while input and output are held back.
+    """
+    found = []
+    for line in text.splitlines():
+        head, colon, rest = line.strip().partition(": cs:")
+        if not colon or head not in minors:
+            continue
+        words = ("cs:" + rest).split()
+        keys = {key: value for key, colon, value in (word.partition(":") for word in words) if colon}
+        found.append(
+            {
+                "cs": keys["cs"],
+                "role": keys.get("ro", "").partition("/")[0],
+                "disk": keys.get("ds", "").partition("/")[0],
+                "frozen": "yes" if words[-1].startswith("s") and len(words[-1]) == 6 else "",
+            }
+        )
+    return found if len(found) == len(minors) else []
+
 
 class Times:
     """What the limits are made of, in seconds, with the kernel's defaults.

@@ -1,4 +1,4 @@
-"""What the follow service puts into the journal: one table, each entry with an identity that never changes.
+"""What follow service and fence-peer handler put into the journal: one table, each entry with a lasting identity.
 
 The MESSAGE_ID is what ``journalctl MESSAGE_ID=...`` finds and what the journal catalog explains
 (packaging/catalog/drbdocfs-boot.catalog has an entry for each, a test holds the two together).  A message whose
@@ -52,6 +52,18 @@ MESSAGE_ID = (
     Kind("c3f3f26ed551496780482c93fea9dbb9", "start-refused", WARNING, "could not be started yet: {reason}"),
     Kind("8e5a6a5d97de42d8852d2f562243819f", "ocfs2-apart", CRITICAL,
          "DRBD is connected again, but OCFS2 has not found {peer}: one of the two nodes has to be reset ({reason})"),
+    Kind("18fedcc3d451465a94acf9c8667f537b", "fence-begun", WARNING,
+         "{peer} is gone, input and output of {resource} are frozen: {reason}"),
+    Kind("c476104046134a49840557283f96e493", "fence-back", NOTICE,
+         "{peer} is connected again after {duration}, both nodes go on"),
+    # journald writes what is critical to the disk at once: the node may be reset in a moment.
+    Kind("d83fc71365fb4271bfc65b3aab85b6df", "fence-goes-on", CRITICAL,
+         "this node goes on without {peer}, after {duration}: {reason}"),
+    Kind("32ecc65e93a743c88be76c8e0523f0a6", "fence-frozen", CRITICAL,
+         "input and output of {resource} stay frozen: {reason}"),
+    Kind("18d26ee2ce2347bfb89c2394be97bcbd", "fence-step", NOTICE, "fencing: {reason}"),
+    Kind("6e6c56ad6f8d420f89ab02a84ef7723e", "fence-promotion", WARNING,
+         "promotion of {resource} without {peer}: {reason}"),
 )  # fmt: skip
 KINDS = {kind.name: kind for kind in MESSAGE_ID}
 

@@ -447,7 +447,7 @@ KEYS = {
             "a fence agent such as fence_ipmilan, or the absolute path of a program with the same interface",
         ),
         Key("fence_options", "options_file", (), "", "an absolute path of a file, such as /etc/drbdocfs/fence.conf"),
-        Key("witness", "witness", (), "", "[USER@]HOST[:PORT], or the absolute path of a directory that both nodes share"),
+        Key("witness", "witness", (), "", "[USER@]HOST[:PORT], or the absolute path of a shared directory"),
     )
 }  # fmt: skip
 

@@ -198,7 +198,7 @@ def may_promote(verdict: Verdict, state: State, alone: bool) -> bool:
     """
     if verdict.go:
         return True
-    return alone and not verdict.final and verdict.kind != STARTING and _all_uptodate(state)
+    return alone and not verdict.final and verdict.kind != STARTING and _all_good(state)
 
 
 def peers_present(state: State) -> bool:
@@ -289,8 +289,8 @@ def _alone(
         " do not find together"
     )
     if policy is None:
-        return missing if _all_uptodate(state) else Verdict(missing.kind, missing.reason, needed)
-    if not _all_uptodate(state):
+        return missing if _all_good(state) else Verdict(missing.kind, missing.reason, needed)
+    if not _all_good(state):
         disks = ", ".join(sorted({d.get("disk", "Unknown") for d in state.devices.values()})) or "none"
         return Verdict(
             NOT_UPTODATE,
@@ -353,8 +353,10 @@ def _number(text: str) -> "float | None":
     return value if 0 <= value < float("inf") else None  # 9 says eta:nan at the beginning
 
 
-def _all_uptodate(state: State) -> bool:
-    return bool(state.devices) and all(d.get("disk") == "UpToDate" for d in state.devices.values())
+def _all_good(state: State) -> bool:
+    """Whether every local disk may be gone on with.  With fencing DRBD attaches as Consistent what it would call
+    UpToDate without: it only wants to know first that the peer is out, and asks the fence-peer handler at promotion."""
+    return bool(state.devices) and all(d.get("disk") in ("UpToDate", "Consistent") for d in state.devices.values())
 
 
 def _local(state: State) -> str:

@@ -62,6 +62,8 @@ LAYERS_AFTER = 10.0  # seconds from the last change of a record to the question 
 START_EVERY = 10.0  # at most one start per stack in so many seconds
 START_AGAIN = 30.0  # seconds after which a start is tried again without any news
 CONNECT_AGAIN, CONNECT_LAST = 5.0, 80.0  # seconds between two 'drbdadm adjust' of a stack, growing
+RELEASE_EVERY = 120.0  # seconds until it is tried again to give a lock at the witness back
+HANDLER = "/usr/libexec/drbdocfs-boot/fence-peer"
 OCFS2_LIMIT = 90.0  # seconds that OCFS2 may take to find its peer once DRBD is connected again: 60 s and a little
 
 
@@ -73,9 +75,33 @@ class Stack:
     """One stack: what the records say, and what was done about it."""
 
     __slots__ = (
-        "adjusted", "apart_due", "attach", "began", "booting", "changed", "device", "layers", "name", "news",
-        "no_address_since", "observer", "peer", "proof", "refused", "remembered", "resource", "since", "started",
-        "started_news", "tries", "verdict", "waiter", "waiting", "why", "why_news",
+        "adjusted",
+        "apart_due",
+        "attach",
+        "began",
+        "booting",
+        "changed",
+        "device",
+        "layers",
+        "name",
+        "news",
+        "no_address_since",
+        "observer",
+        "peer",
+        "proof",
+        "refused",
+        "release_due",
+        "remembered",
+        "resource",
+        "since",
+        "started",
+        "started_news",
+        "tries",
+        "verdict",
+        "waiter",
+        "waiting",
+        "why",
+        "why_news",
     )  # fmt: skip
 
     def __init__(self, name: str, resource: str, peer: str) -> None:
@@ -102,6 +128,7 @@ class Stack:
         self.booting = False  # a wait is there, which connects again by itself
         self.waiter = ""  # its process
         self.apart_due: "float | None" = None
+        self.release_due: "float | None" = 0.0  # when to look for a lock at the witness; None: once in step again
         self.remembered: "bool | None" = None  # the mark of a split brain, None: not looked yet
         self.layers: "dict[str, float]" = {}
         self.changed = True
@@ -129,6 +156,7 @@ class Follow:
         self.copies: "list[str]" = []
         self.layers_due: "float | None" = None
         self.known: object = None
+        self.children: "list[int]" = []
         self.socket = wake.listen(wake.FOLLOW)
 
     def run(self) -> None:
@@ -143,6 +171,7 @@ class Follow:
                 self._act(stack, now)
             self._show(now)
             self._metrics(now)
+            self.children = [child for child in self.children if not os.waitpid(child, os.WNOHANG)[0]]
             self._sleep()
 
     def close(self) -> None:
@@ -332,8 +361,12 @@ class Follow:
             elif stack.verdict.kind == READY and stack.remembered is not False:
                 stack.remembered = False
                 records.clear_split_brain(stack.name)
+            if _peer_outdated(self.state(stack.resource)) and records.read(stack.name, "survivor") is None:
+                # Should the link go again in the middle of its resync, this node is still the one with the data.
+                records.write(stack.name, "survivor", TIME=str(int(time.time())), WHY="the peer left in good order")
             if stack.verdict.kind == READY:
-                records.remove(stack.name, "alone")
+                for kind in ("alone", "survivor", "fencing"):
+                    records.remove(stack.name, kind)
         except OSError as error:
             _say(f"<3>{stack.name}: {error}")
 
@@ -382,6 +415,25 @@ class Follow:
         if stack.waiting is not None and stack.verdict.go:
             self._start(stack, now)
         self._look_for_ocfs2(stack, now)
+        self._release(stack, now)
+
+    def _release(self, stack: Stack, now: float) -> None:
+        """Both are in step: a lock at the witness that decided between them is not needed any more."""
+        if stack.verdict.kind != READY:
+            stack.release_due = now
+            return
+        if stack.release_due is None or now < stack.release_due:
+            return
+        if records.witness(stack.name) is None:
+            stack.release_due = None
+            return
+        stack.release_due = now + RELEASE_EVERY
+        try:
+            # By a process of its own, which nobody waits for: the witness may hang.
+            argv = [HANDLER, "--release", stack.name]
+            self.children.append(os.posix_spawn(HANDLER, argv, dict(os.environ), setpgroup=0))
+        except OSError as error:
+            _say(f"<4>{stack.name}: {HANDLER}: {error.strerror}")
 
     def _connect_again(self, stack: Stack, now: float) -> None:
         """StandAlone for want of an address: connect as soon as it is there."""
@@ -613,6 +665,8 @@ class Follow:
             if stack.no_address_since is not None and self._connect_due(stack) > now:
                 found.append(self._connect_due(stack))  # after that it is the address that is waited for
             found.append(stack.apart_due)
+            if stack.verdict.kind == READY and stack.release_due is not None:
+                found.append(stack.release_due)
         return found
 
     def _sleep(self) -> None:
@@ -668,6 +722,18 @@ class Follow:
                 return  # events were lost: what follows is no use
         if not process.fds:
             self._end_tool(now)
+
+
+def _peer_outdated(state: State) -> bool:
+    """True when this node is Primary, and DRBD knows that the peer, which is gone, has older data."""
+    return (
+        state.complete
+        and state.resource.get("role") == "Primary"
+        and bool(state.peer_devices)
+        and all(d.get("replication", "Off") == "Off" for d in state.peer_devices.values())
+        and all(d.get("peer-disk") == "Outdated" for d in state.peer_devices.values())
+        and all(d.get("disk") == "UpToDate" for d in state.devices.values())
+    )
 
 
 def _number(text: str, otherwise: float) -> float:

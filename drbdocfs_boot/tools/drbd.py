@@ -65,6 +65,17 @@ def verdict(current: State, resource: str) -> Verdict:
 
 def proof(current: State, device: str) -> Proof:
     """What the metadata of the volume at ``device`` proves.  No configuration is needed; never raises Failure."""
+    try:
+        return metadata.proof(slots(current, device))
+    except Failure as failure:
+        return Proof(False, failure.message)
+
+
+def slots(current: State, device: str, limit: float = 20.0) -> "list[metadata.Slot]":
+    """The metadata of the volume at ``device``, a slot for each peer.  No configuration is needed.
+
+    Raises Failure when one of them cannot be read.
+    """
     minor = (mounts.device_number(device) or "").rpartition(":")[2]
     volumes = sorted(v for v, d in current.devices.items() if d.get("minor") == minor) or sorted(current.devices)
     # 8.4 has one peer and names a device by its minor; 9 has a slot for each peer.
@@ -76,17 +87,19 @@ def proof(current: State, device: str) -> Proof:
             for peer in sorted(current.connections)
             for volume in volumes
         ]
-    slots = []
+    all_found = []
     for argv in questions:
         try:
-            result = run(argv)
+            result = run(argv, limit)
         except Failure as failure:
-            return Proof(False, f"DRBD's metadata could not be read: {failure.message}")
+            raise Failure(failure.status, f"DRBD's metadata could not be read: {failure.message}") from None
         found = metadata.parse(result.out)
         if result.code != 0 or not found:
-            return Proof(False, f"DRBD's metadata could not be read ('{' '.join(argv)}': {result.said})")
-        slots += found
-    return metadata.proof(slots)
+            raise Failure(
+                EX_UNAVAILABLE, f"DRBD's metadata could not be read ('{' '.join(argv)}': {result.said})"
+            )
+        all_found += found
+    return all_found
 
 
 def describe(resource: str) -> Description:
@@ -107,9 +120,17 @@ def describe(resource: str) -> Description:
     return found
 
 
-def adjust(resource: str) -> Result:
+def net_options(resource: str, limit: float = 20.0) -> "dict[str, str]":
+    """The options of the ``net`` sections of a resource, as they are configured.  Raises Failure."""
+    result = run(["drbdadm", "dump", resource], limit)
+    if result.code != 0:
+        raise Failure(EX_CONFIG, f"'drbdadm dump {resource}' failed: {result.said}")
+    return drbddump.net_options(result.out)
+
+
+def adjust(resource: str, limit: float = 60.0) -> Result:
     """Make the kernel's state that of the configuration: attach, connect.  Can be run again, unlike ``up``."""
-    return run(["drbdadm", "adjust", resource], 60)
+    return run(["drbdadm", "adjust", resource], limit)
 
 
 def attach_only(resource: str, current: State) -> Result:

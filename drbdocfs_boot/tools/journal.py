@@ -24,15 +24,17 @@ def encode(fields: "dict[str, str]") -> bytes:
     return data
 
 
-def send(fields: "dict[str, str]") -> None:
-    """Put a message into the journal.  MESSAGE and PRIORITY go to standard error where no journal listens."""
+def send(fields: "dict[str, str]") -> bool:
+    """Put a message into the journal.  False where none listens: MESSAGE and PRIORITY go to standard error then."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
     try:
         # Never block: a journal that hangs must not keep a stack from coming up.
         sock.setblocking(False)
         sock.sendto(encode(fields), os.fsencode(system.path(SOCKET)))
+        return True
     except OSError:
         text = " ".join(fields.get("MESSAGE", "").splitlines())
         print(f"<{fields.get('PRIORITY', '5')}>{text}", file=sys.stderr, flush=True)
+        return False
     finally:
         sock.close()

@@ -14,6 +14,18 @@ def readable() -> bool:
     return True
 
 
+def write(text: str, priority: int) -> None:
+    """Put a line into the kernel log, of facility "daemon"; what cannot be written is lost."""
+    try:
+        fd = os.open(system.path("/dev/kmsg"), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(fd, f"<{3 << 3 | priority}>{' '.join(text.splitlines())}".encode("utf-8", "replace")[:900])
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
+
+
 def messages() -> "list[str]":
     """All messages that the ring buffer still holds, without their prefix; empty where it may not be read."""
     try:

@@ -80,6 +80,38 @@ def mark_split_brain(instance: str) -> None:
     os.rename(name + ".new", name)
 
 
+def witness(instance: str) -> "tuple[str, str] | None":
+    """(witness, holder) of a lock that was asked for and not given back yet; None when there is none.
+
+    It outlives a reset: the lock would stay at the witness, and keep the other node from winning once it has to.
+    """
+    text = system.read(f"{MARKERS}/{instance}.witness")
+    lines = [] if text is None else text.split("\n")
+    return (lines[0], lines[1]) if len(lines) >= 2 and lines[0] else None
+
+
+def mark_witness(instance: str, where: str, holder: str) -> None:
+    """Remember that a lock is asked for.  Best effort: with a full disk the decision is more important."""
+    name = system.path(f"{MARKERS}/{instance}.witness")
+    try:
+        os.makedirs(os.path.dirname(name), 0o755, exist_ok=True)
+        with open(name + ".new", "w", encoding="utf-8") as file:
+            file.write(f"{where}\n{holder}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(name + ".new", name)
+    except OSError:
+        pass
+
+
+def clear_witness(instance: str) -> None:
+    """Forget it, once the lock was given back."""
+    try:
+        os.unlink(system.path(f"{MARKERS}/{instance}.witness"))
+    except FileNotFoundError:
+        pass
+
+
 def clear_split_brain(instance: str) -> None:
     """Forget it, once both nodes are UpToDate and connected."""
     try:

@@ -77,12 +77,30 @@ def find(tool: str) -> str:
     raise Failure(EX_UNAVAILABLE, f"{tool} is not installed", f"install the package {PACKAGES.get(tool, tool)}")
 
 
+def _source(given: bytes) -> int:
+    """A descriptor from which ``given`` can be read.  A file in memory: it takes everything at once, whether the tool
+    reads or not, needs no disk, and has no name under which another could open it."""
+    if not given:
+        return os.open("/dev/null", os.O_RDONLY)
+    fd = os.memfd_create("given", os.MFD_CLOEXEC)
+    try:
+        left = memoryview(given)
+        while left:
+            left = left[os.write(fd, left) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 class Process:
     """A running tool.  Its output is read with ``read``; ``end`` stops it whatever it does."""
 
-    def __init__(self, argv: "list[str]", merge: bool = False) -> None:
-        """``merge``: standard error goes where standard output goes."""
+    def __init__(self, argv: "list[str]", merge: bool = False, given: bytes = b"") -> None:
+        """``merge``: standard error goes where standard output goes.  ``given``: what it reads on standard input."""
         program = find(argv[0])
+        source = _source(given)
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         environment = {"PATH": os.environ.get("PATH", PATH), "LC_ALL": "C"}
@@ -98,13 +116,12 @@ class Process:
         self.out_fd, self.err_fd = out_read, err_read
         self.argv = argv
         self.code: "int | None" = None
-        null = os.open("/dev/null", os.O_RDONLY)
         try:
             self.pid = os.posix_spawn(
                 program,
                 argv,
                 environment,
-                file_actions=[(os.POSIX_SPAWN_DUP2, null, 0), *actions],
+                file_actions=[(os.POSIX_SPAWN_DUP2, source, 0), *actions],
                 setpgroup=0,
                 setsigdef=[13],  # SIGPIPE: Python ignores it, the tool must not inherit that
             )
@@ -114,7 +131,7 @@ class Process:
                 raise Failure(EX_UNAVAILABLE, f"{program} cannot be run: {error.strerror}") from None
             raise
         finally:
-            for fd in (null, out_write, err_write):
+            for fd in (source, out_write, err_write):
                 os.close(fd)
 
     def read(self, timeout: "float | None", others: "tuple[int, ...]" = ()) -> "list[tuple[int, bytes]]":

@@ -40,6 +40,7 @@ def test_what_belongs_in_it_is_in_it(unpacked: Path) -> None:
         "/usr/share/drbdocfs-boot/drbdocfs_boot/drbdocfs.configspec",
         "/usr/share/drbdocfs-boot/drbdocfs_boot/py.typed",
         "/usr/share/doc/drbdocfs-boot/examples/drbdocfs.conf",
+        "/usr/share/doc/drbdocfs-boot/examples/fence.conf",
         "/usr/share/bash-completion/completions/drbdocfs",
         "/usr/share/zsh/vendor-completions/_drbdocfs",
         *(f"/usr/share/doc/drbdocfs-boot/{name}" for name in DOCUMENTS),

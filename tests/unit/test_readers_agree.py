@@ -234,7 +234,7 @@ def test_grammar_reaches_good_and_bad(root: Path) -> None:
     seen: set[str] = set()
     good = 0
 
-    @settings(FIXED, max_examples=150)
+    @settings(FIXED, max_examples=250)
     @given(TEXT)
     def look(text: str) -> None:
         nonlocal good

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.tools.run import Result, run
+from drbdocfs_boot.tools.run import Process, Result, run
 
 from .conftest import Box
 
@@ -47,6 +47,31 @@ def test_a_child_left_behind_with_the_pipe_open_holds_nobody_up(box: Box) -> Non
     began = time.monotonic()
     assert run(["o2cb", "x"], 20).out == "done\n"
     assert time.monotonic() - began < 5
+
+
+def test_what_a_tool_is_given_arrives_whole_and_ends(box: Box) -> None:
+    box.tool("drbdadm", "wc -c")
+    process = Process(["drbdadm"], given=b"x" * 3_000_000)
+    said = b""
+    while process.fds:
+        for _, data in process.read(10):
+            said += data
+    assert process.wait(10) == 0
+    assert said.split() == [b"3000000"]
+
+
+def test_what_a_tool_is_given_is_waited_for_by_nobody(box: Box) -> None:
+    box.tool("drbdadm", "exit 3")
+    process = Process(["drbdadm"], given=b"x" * 3_000_000)  # more than any pipe takes
+    try:
+        assert process.wait(10) == 3
+    finally:
+        process.end()
+
+
+def test_a_tool_that_is_given_nothing_reads_an_end(box: Box) -> None:
+    box.tool("drbdadm", "wc -c")
+    assert run(["drbdadm"]).out.split() == ["0"]
 
 
 def test_a_file_that_cannot_be_run(box: Box) -> None:

@@ -21,7 +21,7 @@ TOP = Path(__file__).parent.parent.parent
 CONFIG = "[web]\nresource = r0\ndevice = /dev/drbd0\ncluster = web\nmountpoint = /mnt/storage\n"
 GI = {"server1": "32B1D23D5C7F7303", "server2": "F9CF5D5C8539E329"}
 # The tools of one host.  Two that connect: in step when one of them discards, else both StandAlone again.
-TOOL = """#!/usr/bin/python3
+TOOL = """#!/usr/bin/python3 -IS
 import json, os, sys
 host, tool, args = os.environ["__DRBD_NODE__"], os.path.basename(sys.argv[0]), sys.argv[1:]
 file = os.environ["DRBD_WORLD"]

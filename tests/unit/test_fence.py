@@ -1,0 +1,405 @@
+"""The fence-peer handler: when it thaws its node, and that it does in no other case."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from drbdocfs_boot.helpers import fence
+from drbdocfs_boot.messages import KINDS
+from drbdocfs_boot.tools import records
+
+from .conftest import Box
+
+LOST = (
+    "exists resource name:r0 role:Primary suspended:fencing\n"
+    "exists connection name:r0 peer-node-id:0 conn-name:peer connection:Connecting role:Unknown\n"
+    "exists device name:r0 volume:0 minor:0 disk:UpToDate\n"
+    "exists peer-device name:r0 peer-node-id:0 conn-name:peer volume:0 replication:Off peer-disk:DUnknown\n"
+    "exists -\n"
+)
+BACK = LOST.replace("suspended:fencing", "suspended:no").replace("Connecting role:Unknown", "Connected role:Primary")
+BACK = BACK.replace("replication:Off peer-disk:DUnknown", "replication:Established peer-disk:UpToDate")
+STAND_ALONE = LOST.replace("conn-name:peer connection:Connecting", "connection:StandAlone")
+# $ROOT/state is what events2 prints; the follower goes on with the lines that come into $ROOT/news.
+DRBDSETUP = r"""
+case "$1" in
+get-gi) cat $ROOT/gi ;;
+events2) cat $ROOT/state; case "$*" in *--now*) ;; *) [ -e $ROOT/more ] && . $ROOT/more; exec sleep 30 ;; esac ;;
+esac
+"""
+DRBDADM = r"""
+case "$1" in
+dump) cat $ROOT/dump ;;
+adjust) touch $ROOT/adjusted ;;
+esac
+"""
+DUMP = """resource r0 {
+    on server1 { device /dev/drbd0 minor 0; disk /dev/loop7; meta-disk internal; address ipv4 127.0.0.1:7789; }
+    on server2 { device /dev/drbd0 minor 0; disk /dev/loop7; meta-disk internal; address ipv4 10.0.0.2:7789; }
+    net { ping-int 5; ping-timeout 15; timeout 45; }
+}
+"""
+IN_STEP = "D799598BB6737F4F:0000000000000000:B4D6D3206F82D29D:B4D5D3206F82D29D:1:1:1:0:0:0:0\n"
+RAN_ALONE = "A9EE9309E58A707B:87F67794EFBADF67:D79A598BB6737F4F:D799598BB6737F4F:1:1:1:0:0:1:0\n"
+CONF = """[web]
+resource = r0
+device = /dev/drbd0
+cluster = web
+mountpoint = /mnt/storage
+"""
+CLUSTER = "cluster:\n\tname = web\n" + "".join(
+    f"node:\n\tname = server{number}\n\tnumber = {number}\n\tcluster = web\n" for number in (1, 2)
+)
+PLACE = "/sys/kernel/config/cluster/web"
+
+
+class Node:
+    """server1 that has lost server2; `said` are the messages, by kind."""
+
+    def __init__(self, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.box = box
+        self.said: list[tuple[str, str]] = []
+        names = {kind.id: kind.name for kind in KINDS.values()}
+
+        def send(fields: dict[str, str]) -> bool:
+            self.said.append((names[fields["MESSAGE_ID"]], fields["MESSAGE"]))
+            return True
+
+        monkeypatch.setattr(fence.journal, "send", send)
+        monkeypatch.setattr(fence.os, "uname", lambda: os.uname_result(("Linux", self.host, "6.1", "#1", "x86_64")))
+        self.host = "server1"
+        box.tool("drbdsetup", DRBDSETUP)
+        box.tool("drbdadm", DRBDADM)
+        box.write("/sys/module/drbd/version", "8.4.11\n")
+        box.write("/state", LOST)
+        box.write("/gi", IN_STEP)
+        box.write("/dump", DUMP)
+        box.write("/etc/ocfs2/cluster.conf", CLUSTER)
+        box.write(f"{PLACE}/heartbeat/dead_threshold", "31\n")
+        box.write(f"{PLACE}/idle_timeout_ms", "30000\n")
+        records.write("web", "attach", RESOURCE="r0", DEVICE="/dev/drbd0", ADDRESS="127.0.0.1", PEER="server2")
+        self.configure(survivor="server1")
+
+    def configure(self, grace: str = "0", **keys: str) -> None:
+        text = "".join(f"{key} = {value}\n" for key, value in {"link_grace": grace, **keys}.items())
+        self.box.write("/etc/drbdocfs/drbdocfs.conf", CONF + text)
+
+    def call(self, resource: str = "r0") -> int:
+        handler = fence.Handler(resource)
+        try:
+            return handler.run()
+        finally:
+            handler.close()
+
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.said]
+
+    def words(self, kind: str) -> str:
+        return next(text for found, text in self.said if found == kind)
+
+
+@pytest.fixture
+def node(box: Box, monkeypatch: pytest.MonkeyPatch) -> Node:
+    return Node(box, monkeypatch)
+
+
+def test_the_named_host_goes_on_and_says_so(node: Node) -> None:
+    assert node.call() == 4
+    assert node.kinds() == ["fence-begun", "fence-goes-on"]
+    assert "survivor = server1, which is this node" in node.words("fence-goes-on")
+    assert "notice 6.5 s" in node.words("fence-begun"), "the limits are those of the configuration"
+    found = records.read("web", "survivor")
+    assert found is not None
+    assert "survivor = server1" in found["WHY"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"survivor": "none"}, "survivor = none: nobody goes on alone"),
+        ({"survivor": "server2"}, "survivor = server2: the other node goes on"),
+        ({"survivor": "server3"}, "survivor = server3 is neither this node (server1) nor server2"),
+        ({"survivor": "Server1"}, "survivor = Server1 is neither this node (server1) nor server2"),
+    ],
+)
+def test_frozen_unless_chosen(node: Node, keys: dict[str, str], words: str) -> None:
+    node.configure(**keys)
+    assert node.call() == 1
+    assert node.kinds() == ["fence-begun", "fence-frozen"]
+    assert words in node.words("fence-frozen")
+    assert "O2CB resets this node within 60 s" in node.words("fence-frozen")
+    assert records.read("web", "survivor") is None
+
+
+@pytest.mark.parametrize(
+    ("resource", "keys", "words"),
+    [
+        ("r9", {}, "no stack has the resource r9"),
+        ("r0", {"mounpoint": "/x"}, "no stack has the resource r0, and the configuration has mistakes: /etc/drbdocfs"),
+    ],
+)
+def test_frozen_without_a_stack_to_go_by(node: Node, resource: str, keys: dict[str, str], words: str) -> None:
+    node.configure(survivor="server1", **keys)
+    node.box.write("/state", LOST.replace("r0", resource))
+    handler = fence.Handler(resource)
+    handler.began -= 30  # as if the grace were over
+    try:
+        assert handler.run() == 1
+    finally:
+        handler.close()
+    assert words in node.words("fence-frozen")
+
+
+def test_frozen_when_both_nodes_have_the_name_that_is_to_survive(node: Node) -> None:
+    records.write("web", "attach", RESOURCE="r0", DEVICE="/dev/drbd0", ADDRESS="127.0.0.1", PEER="server1")
+    assert node.call() == 1
+    assert "both nodes have that name" in node.words("fence-frozen")
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "words"),
+    [
+        (LOST.replace("disk:UpToDate", "disk:Inconsistent"), "fence-frozen", "the local disk is Inconsistent"),
+        (LOST.replace("disk:UpToDate", "disk:Outdated"), "fence-frozen", "the local disk is Outdated"),
+        (LOST.replace("suspended:fencing", "suspended:no"), "fence-frozen", "DRBD has not frozen input and output"),
+        (LOST.replace("suspended:fencing", "suspended:user"), "fence-frozen", "DRBD has not frozen input and output"),
+        (BACK, "fence-back", "connected again"),
+    ],
+)
+def test_not_even_the_named_host_goes_on_when(node: Node, state: str, kind: str, words: str) -> None:
+    node.box.write("/state", state)
+    assert node.call() == 1
+    assert node.kinds() == [kind]
+    assert words in node.words(kind)
+
+
+def test_a_link_that_comes_back_in_the_grace_decides_nothing(node: Node) -> None:
+    node.configure(grace="20s", survivor="server1")
+    news = BACK.replace("exists", "change").replace("change -\n", "")
+    node.box.write("/more", f"sleep 0.3; cat <<'X'\n{news}X\n")
+    began = time.monotonic()
+    assert node.call() == 1
+    assert time.monotonic() - began < 10
+    assert node.kinds() == ["fence-begun", "fence-back"]
+    assert records.read("web", "survivor") is None
+    assert records.read("web", "fencing") is None
+
+
+def test_the_grace_is_kept(node: Node) -> None:
+    node.configure(grace="1500ms", survivor="server1")
+    began = time.monotonic()
+    assert node.call() == 4
+    assert 1.4 < time.monotonic() - began < 6
+
+
+def test_a_lost_address_is_connected_again_once_it_is_back(node: Node) -> None:
+    node.configure(grace="1500ms", survivor="server1")
+    node.box.write("/state", STAND_ALONE)
+    node.box.monkeypatch.setattr(fence.address, "present", lambda _: (node.box.root / "here").exists())
+    assert node.call() == 4
+    assert not (node.box.root / "adjusted").exists(), "without the address it would only go StandAlone again"
+    node.box.write("/here", "")
+    records.remove("web", "survivor")
+    assert node.call() == 4
+    assert (node.box.root / "adjusted").exists()
+    assert [c for c in node.box.calls if "adjust" in c] == ["drbdadm adjust r0"]
+
+
+def test_a_node_that_was_chosen_before_goes_on_at_once(node: Node) -> None:
+    node.configure(grace="20s", survivor="server2")
+    records.write("web", "survivor", WHY="once")
+    node.box.write("/gi", RAN_ALONE)
+    assert node.call() == 4
+    assert "it was chosen before" in node.words("fence-goes-on")
+
+
+@pytest.mark.parametrize(("record", "gi"), [("survivor", IN_STEP), ("other", RAN_ALONE), ("survivor", "nothing\n")])
+def test_neither_the_record_nor_the_metadata_alone_makes_it_chosen(node: Node, record: str, gi: str) -> None:
+    node.configure(survivor="server2")
+    records.write("web", record, WHY="once")
+    node.box.write("/gi", gi)
+    assert node.call() == 1
+
+
+def test_a_promotion_is_answered_by_what_the_wait_has_decided(node: Node) -> None:
+    node.box.write("/state", LOST.replace("role:Primary suspended:fencing", "role:Secondary suspended:no"))
+    assert node.call() == 1
+    assert "drbdocfs proceed web" in node.words("fence-promotion")
+    records.write("web", "alone", WHY="goes on alone: told so")
+    assert node.call() == 4
+    assert node.said[-1] == ("fence-promotion", "web: promotion of r0 without server2: goes on alone: told so")
+
+
+PROC = " 0: cs:WFConnection ro:Primary/Unknown ds:UpToDate/DUnknown C s-----\n    ns:0\n"
+
+
+@pytest.mark.parametrize(
+    ("proc", "status", "kind"),
+    [
+        (PROC, 4, "fence-goes-on"),
+        (PROC.replace("WFConnection", "Connected"), 1, "fence-back"),
+        (PROC.replace("Primary/", "Secondary/"), 1, "fence-promotion"),
+        (PROC.replace("UpToDate/", "Inconsistent/"), 1, "fence-frozen"),
+        (PROC.replace("s-----", "r-----"), 1, "fence-frozen"),
+        ("", 1, "fence-frozen"),
+    ],
+)
+def test_a_drbdsetup_that_hangs(node: Node, proc: str, status: int, kind: str) -> None:
+    """/proc/drbd tells then; where nothing tells what state the resource is in nobody goes on."""
+    node.box.tool("drbdsetup", "exec sleep 30")
+    node.box.write("/proc/drbd", proc)
+    node.box.monkeypatch.setenv("DRBD_MINOR", "0")
+    node.box.monkeypatch.setattr(fence, "ASK_LIMIT", 0.3)
+    assert node.call() == status
+    assert node.kinds()[-1] == kind
+
+
+def test_without_any_tool_nobody_goes_on_and_it_ends(node: Node) -> None:
+    for tool in ("drbdsetup", "drbdadm"):
+        (node.box.bin / tool).unlink()
+    node.box.monkeypatch.setattr(fence, "ASK_LIMIT", 0.3)
+    assert node.call() == 1
+    assert node.kinds()[-1] == "fence-frozen"
+
+
+def test_the_third_node_of_drbd_9_is_not_the_peer(node: Node) -> None:
+    node.box.write("/sys/module/drbd/version", "9.3.3\n")
+    third = "exists peer-device name:r0 peer-node-id:2 volume:0 replication:Established peer-disk:Diskless\n"
+    node.box.write("/state", LOST.replace("exists -\n", third + "exists -\n"))
+    node.box.monkeypatch.setenv("DRBD_PEER_NODE_ID", "0")
+    assert node.call() == 4
+    records.remove("web", "survivor")
+    node.box.monkeypatch.setenv("DRBD_PEER_NODE_ID", "2")
+    assert node.call() == 1, "the lost one is connected"
+
+
+# --- as a process -------------------------------------------------------------------------------------------------
+
+SCRIPT = Path(__file__).parents[2] / "libexec" / "fence-peer"
+
+
+def start(node: Node, *words: str, **environment: str) -> subprocess.Popen[bytes]:
+    """The real entry point, as DRBD runs it, in the name of server1."""
+    code = (
+        "import os, sys, runpy\n"
+        "real = os.uname()\n"
+        "os.uname = lambda: os.uname_result((real[0], 'server1', *real[2:]))\n"
+        f"sys.argv = {[str(SCRIPT), *words]!r}\n"
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+    )
+    known = {key: os.environ[key] for key in ("PATH", "DRBDOCFS_ROOT")}
+    return subprocess.Popen(
+        [sys.executable, "-IS", "-c", code], env={**known, "DRBD_RESOURCE": "r0", "LC_ALL": "C.UTF-8", **environment}
+    )
+
+
+def await_phase(node: Node, pid: int) -> None:
+    deadline = time.monotonic() + 20
+    while (records.read("web", "fencing") or {}).get("PID") != str(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_newest_handler_takes_over_and_the_freeze_stays_as_old_as_it_is(node: Node) -> None:
+    node.configure(grace="3s", survivor="server1")
+    first = start(node)
+    await_phase(node, first.pid)
+    began = (records.read("web", "fencing") or {})["BEGAN"]
+    second = start(node)
+    assert first.wait(20) == 1
+    await_phase(node, second.pid)
+    assert (records.read("web", "fencing") or {})["BEGAN"] == began
+    assert second.wait(20) == 4
+
+
+def test_what_a_handler_long_ago_has_left_does_not_make_the_freeze_older(node: Node) -> None:
+    """Seen in the lab: of two called at once the second read what the first had not yet written over."""
+    node.box.write("/run/drbdocfs/web.fence-lock", f"{os.getpid()} 1.000")
+    name = node.box.root / "run/drbdocfs/web.fence-lock"
+    code = f"import fcntl, time; f = open({str(name)!r}, 'r+'); fcntl.flock(f, 2); print(flush=True); time.sleep(0.5)"
+    handler = fence.Handler("r0")
+    began = handler.began
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        os.close(fence._take_place(handler))
+    handler.close()
+    assert handler.began == began
+
+
+def test_of_two_that_are_called_at_the_same_instant_one_decides(node: Node) -> None:
+    node.configure(grace="500ms", survivor="server1")
+    for _ in range(5):
+        both = [start(node), start(node)]
+        ends = sorted(process.wait(30) for process in both)
+        assert ends in ([1, 4], [4, 4])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_handler_that_is_killed_decides_nothing(node: Node, number: signal.Signals) -> None:
+    node.configure(grace="20s", survivor="server1")
+    process = start(node)
+    await_phase(node, process.pid)
+    process.send_signal(number)
+    assert process.wait(20) in (1, -9)
+    assert records.read("web", "survivor") is None
+    # The next one finds the place free.
+    node.configure(grace="0", survivor="server1")
+    assert start(node).wait(20) == 4
+
+
+def test_a_place_that_cannot_be_had_leaves_the_node_frozen(node: Node) -> None:
+    """Somebody who is not to be ended holds the lock."""
+    name = node.box.write("/run/drbdocfs/web.fence-lock", "")
+    with name.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        handler = fence.Handler("r0")
+        node.box.monkeypatch.setattr(fence, "OVERTAKE_LIMIT", 0.2)
+        with pytest.raises(fence.Failure, match="cannot be ended"):
+            fence._take_place(handler)
+        handler.close()
+
+
+def test_wrong_use(node: Node) -> None:
+    assert start(node, "--what").wait(20) == 2
+    assert start(node, DRBD_RESOURCE="").wait(20) == 2
+
+
+def test_dry_run_tells_and_changes_nothing(node: Node, capfd: pytest.CaptureFixture[str]) -> None:
+    node.configure(grace="20s", survivor="server1")
+    before = sorted(str(p) for p in (node.box.root / "run").rglob("*"))
+    assert start(node, "--dry-run").wait(20) == 0
+    said = capfd.readouterr().out
+    assert "survivor = server1: this node would go on" in said
+    assert "that O2CB leaves (heartbeat)" in said
+    assert sorted(str(p) for p in (node.box.root / "run").rglob("*")) == before
+    node.configure(grace="20s", survivor="server9")
+    assert start(node, "--dry-run").wait(20) == 78
+
+
+def test_with_a_full_disk_it_decides_all_the_same(node: Node) -> None:
+    """Nothing can be written to /run: the decision stands, only the record is missing."""
+    place = node.box.root / "run" / "drbdocfs"
+    node.box.monkeypatch.setattr(fence.records, "write", _no_space)
+    assert place.exists()
+    assert node.call() == 4
+
+
+def _no_space(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_nothing_of_ours_is_left_running(node: Node) -> None:
+    assert node.call() == 4
+    assert not select.select([], [], [], 0)[0]
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

@@ -1,0 +1,101 @@
+"""The times of a decision about a lost link, who is preferred, and what /proc/drbd says."""
+
+from __future__ import annotations
+
+import pytest
+
+from drbdocfs_boot import fencing
+from drbdocfs_boot.fencing import Times, plan
+
+CREATED = {"ping_int": 5.0, "ping_timeout": 1.5, "timeout": 4.5}  # what `drbdocfs create` writes
+
+
+@pytest.mark.parametrize(
+    ("survivor", "lowest", "times", "grace", "head", "fits", "cut", "total"),
+    [
+        # DRBD's own defaults: a loss on an idle link is noticed after 10.5 s.
+        ("none", True, Times(), 20.0, 0.0, True, False, 34.5),
+        ("server1", True, Times(), 20.0, 0.0, True, False, 34.5),
+        ("server2", False, Times(), 19.5, 0.0, True, True, 34.0),
+        ("witness", False, Times(), 15.5, 0.0, True, True, 34.0),
+        ("witness", True, Times(), 20.0, 0.0, True, False, 38.5),
+        # The head start alone eats what the quorum leaves.
+        ("power", True, Times(), 2.0, 0.0, True, True, 25.5),
+        ("power", False, Times(), 2.0, 12.5, False, True, 38.0),
+        # What create writes.
+        ("server2", False, Times(**CREATED), 20.0, 0.0, True, False, 30.5),
+        ("witness", False, Times(**CREATED), 19.5, 0.0, True, True, 34.0),
+        ("power", True, Times(**CREATED), 6.0, 0.0, True, True, 25.5),
+        ("power", False, Times(**CREATED), 6.0, 8.5, True, True, 34.0),
+        # A longer idle timeout of O2CB leaves room for the whole grace.
+        ("power", False, Times(idle=60.0, **CREATED), 20.0, 8.5, True, False, 48.0),
+        # O2CB's limits so low that nothing fits.
+        ("server1", True, Times(threshold=7), 2.0, 0.0, False, True, 16.5),
+    ],
+)
+def test_plan(
+    survivor: str, lowest: bool, times: Times, grace: float, head: float, fits: bool, cut: bool, total: float
+) -> None:
+    found = plan(survivor, 20.0, times, lowest)
+    assert (found.grace, found.head_start, found.fits, found.cut) == (grace, head, fits, cut)
+    assert f" = {total:g} s, of {found.limit:g} s that O2CB leaves" in found.sum
+    # A plan that fits ends before O2CB's limit, the margin and the longest detection included.
+    if fits:
+        assert times.detection + grace + head + found.decide + fencing.MARGIN <= found.limit
+
+
+def test_both_nodes_reckon_with_the_same_grace_where_one_is_to_act_before_the_other() -> None:
+    for idle in (5.0, 30.0, 45.0, 60.0, 120.0):
+        for detection in (1.0, 6.5, 10.5):
+            times = Times(idle=idle, ping_int=detection - 0.5, timeout=1.0)
+            first, second = plan("power", 20.0, times, True), plan("power", 20.0, times, False)
+            assert first.grace == second.grace
+            # Noticed by the other as early, and by the preferred one as late as it can be: it has begun all the same.
+            assert second.grace + second.head_start > times.detection + first.grace
+
+
+@pytest.mark.parametrize("wanted", [0.0, 0.5, 1.0])
+def test_a_grace_that_is_wanted_short_is_not_made_longer(wanted: float) -> None:
+    assert plan("server1", wanted, Times(threshold=7), True).grace == wanted
+
+
+def test_the_limit_is_named() -> None:
+    assert plan("server1", 20.0, Times(), True).sum == (
+        "notice 10.5 s + grace 20 s + decision 1 s + margin 3 s = 34.5 s, of 60 s that O2CB leaves (heartbeat)"
+    )
+    assert plan("power", 20.0, Times(**CREATED), False).sum == (
+        "notice 6.5 s + grace 6 s + head start 8.5 s + decision 10 s + margin 3 s = 34 s,"
+        " of 34 s that O2CB leaves (quorum)"
+    )
+
+
+def test_the_lowest_number_is_preferred() -> None:
+    nodes = {"b": {"number": "3"}, "a": {"number": "10"}, "c": {"number": "x"}}
+    assert fencing.preferred(nodes, "b")
+    assert not fencing.preferred(nodes, "a")
+    assert not fencing.preferred(nodes, "c")
+    assert not fencing.preferred(nodes, "d")
+    assert not fencing.preferred({}, "a")
+
+
+PROC = """version: 8.4.11 (api:1/proto:86-101)
+srcversion: F73C670A7EC572DB9CF3E5B
+ 0: cs:StandAlone ro:Primary/Unknown ds:UpToDate/DUnknown   s-----
+    ns:9 nr:9 dw:18 dr:311 al:3 bm:0 lo:0 pe:1 ua:0 ap:1 ep:1 wo:f oos:0
+
+ 2: cs:Connected ro:Secondary/Primary ds:UpToDate/UpToDate C r-----
+    ns:9 nr:9 dw:18 dr:311 al:3 bm:0 lo:0 pe:1 ua:0 ap:1 ep:1 wo:f oos:0
+ 3: cs:Unconfigured
+"""
+
+
+def test_proc_drbd() -> None:
+    frozen = {"cs": "StandAlone", "role": "Primary", "disk": "UpToDate", "frozen": "yes"}
+    there = {"cs": "Connected", "role": "Secondary", "disk": "UpToDate", "frozen": ""}
+    assert fencing.proc_drbd(PROC, ["0"]) == [frozen]
+    assert fencing.proc_drbd(PROC, ["2"]) == [there]
+    assert fencing.proc_drbd(PROC, ["0", "2"]) == [frozen, there]
+    assert fencing.proc_drbd(PROC, ["0", "1"]) == [], "one of two is not the resource"
+    assert fencing.proc_drbd(PROC, []) == []
+    assert fencing.proc_drbd("", ["0"]) == []
+    assert fencing.proc_drbd(PROC, ["3"])[0]["cs"] in fencing.DISCONNECTED
