@@ -1,19 +1,22 @@
 """Who goes on when the link is lost in operation: times and decisions; nothing here touches the system.
 
 With ``fencing resource-and-stonith`` DRBD freezes input and output of a Primary that loses its peer, on both nodes,
-and calls the fence-peer handler.  Only an answer that says that the peer is out (4, 7) thaws it; after any other it
-stays frozen until the peer is connected again.  Frozen, a node completes no write, so as long as at most one node
+and calls the fence-peer handler.  Of the answers that we give only 4 and 7, which say that the peer is out, thaw it
+(so would 3, and 5 on a good disk); after 1 it stays frozen until the peer is connected again.  Frozen, a node completes no write, so as long as at most one node
 gets such an answer nothing is lost.  docs/fencing.md has the table of what happens when.
 
 The time for an answer is bounded by O2CB, whose heartbeat is frozen with the rest:
 
-* A heartbeat write that is not done after (threshold - 1) * 2 s resets the node (o2hb_write_timeout).
+* A heartbeat write that is not done after (threshold - 1) * 2 s resets the node (o2hb_write_timeout), unless both
+  nodes' writes hang and o2net still connects them: then both are given another term, again and again
+  (o2hb_nego_timeout).
 * o2net finds the link idle after idle_timeout_ms; (threshold + 2) * 2 s later (O2NET_QUORUM_DELAY_MS) each node that
   still sees the other's heartbeat, and has not the lowest number, resets itself (o2quo_make_decision).  The other's
   heartbeat counts as gone threshold * 2 s after the thaw, so the thaw has to come before idle + 2 * 2 s.
 
-Both count from the loss, which DRBD notices later: after ping-int and ping-timeout on an idle link, after timeout on
-a busy one.  Sources: fs/ocfs2/cluster/heartbeat.c, quorum.c, tcp.c; drbd.conf(5); seen in the lab.
+Both count from the last beat before the loss, up to 2 s earlier.  DRBD notices the loss later: data that came in after
+the last ping put off the next one by another ping-int (drbd_ack_receiver), so after up to 2 * ping-int + ping-timeout;
+20 s were seen with its defaults.  Sources: fs/ocfs2/cluster/heartbeat.c, quorum.c, tcp.c; drbd.conf(5); the lab.
 """
 
 # fence-peer's exit statuses, the same in 8.4 and 9 (drbd_nl.c: conn_try_outdate_peer; enum drbd_peer_state).
@@ -29,6 +32,7 @@ MARGIN = 3.0  # seconds kept free before a limit of O2CB: a heartbeat under way,
 # Seconds that a decision is planned with: the handler itself, a lock at the witness, an agent's off and status.
 DECIDE = {NONE: 1.0, POWER: 10.0, WITNESS: 5.0}
 DECIDE_HOST = 1.0
+LEAST_LEAD = 2.0
 LEAST_GRACE = 2.0  # seconds: less than that is no grace, so a link that flaps would always cost a node
 
 # Where the fence agent's options are looked for, unless the stack says so.
@@ -91,17 +95,17 @@ class Times:
     @property
     def detection(self) -> float:
         """The longest that DRBD takes to notice a lost link, and by how much the nodes may differ in it."""
-        return max(self.ping_int + self.ping_timeout, self.timeout)
+        return max(2 * self.ping_int + self.ping_timeout, self.timeout)
 
     @property
     def write_limit(self) -> float:
         """Seconds after the loss at which a frozen node is reset for its heartbeat's sake."""
-        return (self.threshold - 1) * BEAT
+        return (self.threshold - 2) * BEAT
 
     @property
     def quorum_limit(self) -> float:
         """Seconds after the loss up to which a node without the lowest number has to thaw to survive."""
-        return self.idle + 2 * BEAT
+        return self.idle + BEAT
 
 
 class Plan:
@@ -146,14 +150,17 @@ def plan(survivor: str, link_grace: float, times: Times, lowest: bool) -> Plan:
     decide = DECIDE.get(survivor, DECIDE_HOST)
     limit = times.write_limit if lowest else min(times.write_limit, times.quorum_limit)
     end = limit - times.detection - MARGIN
-    # The nodes may notice the loss up to `detection` apart; after that and a moment the preferred one has acted.
-    head = times.detection + 2.0 if survivor == POWER else 0.0
+    head = 0.0
+    room = end - decide
     if survivor == POWER:
+        # The nodes may notice the loss up to `detection` apart; a moment after that the preferred one's agent is at
+        # work.  Where there is room it has the time to end, too.
+        head = times.detection + LEAST_LEAD
         strictest = min(times.write_limit, times.quorum_limit) - times.detection - MARGIN
         room = strictest - head - decide
-    else:
-        room = end - decide
     grace = max(min(link_grace, room), min(link_grace, LEAST_GRACE))
+    if survivor == POWER:
+        head += min(max(0.0, room - grace), decide - LEAST_LEAD)
     wait = 0.0 if lowest else head
     fits = grace + wait + decide <= end
     which = "heartbeat" if limit == times.write_limit else "quorum"

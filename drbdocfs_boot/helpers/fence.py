@@ -53,8 +53,9 @@ class Handler:
         self.name = self.stack.name if self.stack is not None else resource
         attached = records.read(self.name, "attach") or {}
         self.address = attached.get("ADDRESS", "")
-        self.peer = attached.get("PEER") or os.environ.get("DRBD_PEER", "") or "the peer"
         self.node = os.environ.get("DRBD_PEER_NODE_ID", "")  # DRBD 9, which may have a third node
+        named = os.environ.get("DRBD_NODE_ID_" + self.node, "") if self.node else os.environ.get("DRBD_PEER", "")
+        self.peer = attached.get("PEER") or named or "the peer"
         self.state = State()
         self.events: "Process | None" = None
         self.rest = b""
@@ -379,6 +380,10 @@ class Handler:
             self.tell("fence-promotion", reason="refused: nobody has decided that this node goes on without its peer;"
                       f" 'drbdocfs proceed {self.name}' does")  # fmt: skip
             return FROZEN
+        why = alone.get("WHY", "allowed")
+        # The policy "always" knows nothing of the peer, which may have been chosen: a node that was reset would write
+        # beside it.  Metadata that prove it and an administrator know better.
+        allowed = "when_alone = always" not in why or (self.stack is not None and self.stack.survivor == self.host)
         if self.stack is not None and self.stack.survivor == fencing.WITNESS:
             from drbdocfs_boot.tools import witness
 
@@ -391,11 +396,17 @@ class Handler:
                     self.tell("fence-promotion", reason=f"refused: {answer.holder} has the lock at"
                               f" {self.stack.witness}, so it went on with these data")  # fmt: skip
                     return FROZEN
-                if answer.kind != "taken":
+                if answer.kind == "taken":
+                    allowed = True
+                else:
                     self.step(f"the witness {self.stack.witness} does not answer: {answer.said}")
             except (Failure, OSError) as error:
                 self.step(f"the witness was not asked: {_words(error)}")
-        self.tell("fence-promotion", reason=alone.get("WHY", "allowed"))
+        if not allowed:
+            self.tell("fence-promotion", reason=f"refused: {self.peer} may be the one that went on, and"
+                      f" 'when_alone = always' does not know; 'drbdocfs proceed {self.name}' goes on")  # fmt: skip
+            return FROZEN
+        self.tell("fence-promotion", reason=why)
         return PEER_OUTDATED
 
     # --- how it ends ---
@@ -424,7 +435,10 @@ class Handler:
         if self.plan is not None:
             reset = self.began + self.write_limit
             left = max(0.0, reset - time.monotonic())
-            limit = f"; O2CB resets this node within {left:.0f} s unless {self.peer} is back before"
+            limit = (
+                f"; O2CB resets this node within {left:.0f} s unless {self.peer} is back before, or is frozen, too, and"
+                " O2CB's own connection holds"
+            )
             self.record("frozen", reset, reason)
         self.tell("fence-frozen", reason=reason + limit)
         return FROZEN

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from drbdocfs_boot.helpers import fence
+from drbdocfs_boot.helpers import address, fence
 from drbdocfs_boot.messages import KINDS
-from drbdocfs_boot.tools import records
+from drbdocfs_boot.tools import journal, records
+from drbdocfs_boot.tools.failure import Failure
 
 from .conftest import Box
 
@@ -74,9 +75,8 @@ class Node:
             self.said.append((names[fields["MESSAGE_ID"]], fields["MESSAGE"]))
             return True
 
-        monkeypatch.setattr(fence.journal, "send", send)
-        monkeypatch.setattr(fence.os, "uname", lambda: os.uname_result(("Linux", self.host, "6.1", "#1", "x86_64")))
-        self.host = "server1"
+        monkeypatch.setattr(journal, "send", send)
+        monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "server1", "6.1", "#1", "x86_64")))
         box.tool("drbdsetup", DRBDSETUP)
         box.tool("drbdadm", DRBDADM)
         box.write("/sys/module/drbd/version", "8.4.11\n")
@@ -116,7 +116,7 @@ def test_the_named_host_goes_on_and_says_so(node: Node) -> None:
     assert node.call() == 4
     assert node.kinds() == ["fence-begun", "fence-goes-on"]
     assert "survivor = server1, which is this node" in node.words("fence-goes-on")
-    assert "notice 6.5 s" in node.words("fence-begun"), "the limits are those of the configuration"
+    assert "notice 11.5 s" in node.words("fence-begun"), "the limits are those of the configuration"
     found = records.read("web", "survivor")
     assert found is not None
     assert "survivor = server1" in found["WHY"]
@@ -136,7 +136,7 @@ def test_frozen_unless_chosen(node: Node, keys: dict[str, str], words: str) -> N
     assert node.call() == 1
     assert node.kinds() == ["fence-begun", "fence-frozen"]
     assert words in node.words("fence-frozen")
-    assert "O2CB resets this node within 60 s" in node.words("fence-frozen")
+    assert "O2CB resets this node within 58 s" in node.words("fence-frozen")
     assert records.read("web", "survivor") is None
 
 
@@ -204,7 +204,7 @@ def test_the_grace_is_kept(node: Node) -> None:
 def test_a_lost_address_is_connected_again_once_it_is_back(node: Node) -> None:
     node.configure(grace="1500ms", survivor="server1")
     node.box.write("/state", STAND_ALONE)
-    node.box.monkeypatch.setattr(fence.address, "present", lambda _: (node.box.root / "here").exists())
+    node.box.monkeypatch.setattr(address, "present", lambda _: (node.box.root / "here").exists())
     assert node.call() == 4
     assert not (node.box.root / "adjusted").exists(), "without the address it would only go StandAlone again"
     node.box.write("/here", "")
@@ -237,6 +237,18 @@ def test_a_promotion_is_answered_by_what_the_wait_has_decided(node: Node) -> Non
     records.write("web", "alone", WHY="goes on alone: told so")
     assert node.call() == 4
     assert node.said[-1] == ("fence-promotion", "web: promotion of r0 without server2: goes on alone: told so")
+
+
+@pytest.mark.parametrize(("survivor", "status"), [("server1", 4), ("server2", 1), ("none", 1), ("power", 1)])
+def test_a_policy_that_does_not_know_of_the_peer_counts_only_where_the_peer_cannot_go_on(
+    node: Node, survivor: str, status: int
+) -> None:
+    node.configure(survivor=survivor)
+    node.box.write("/state", LOST.replace("role:Primary suspended:fencing", "role:Secondary suspended:no"))
+    records.write("web", "alone", WHY="goes on alone: the peer has not come in 1:30, when_alone = always")
+    assert node.call() == status
+    records.write("web", "alone", WHY="goes on alone: told so by 'drbdocfs proceed'")
+    assert node.call() == 4
 
 
 PROC = " 0: cs:WFConnection ro:Primary/Unknown ds:UpToDate/DUnknown C s-----\n    ns:0\n"
@@ -364,7 +376,7 @@ def test_a_place_that_cannot_be_had_leaves_the_node_frozen(node: Node) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         handler = fence.Handler("r0")
         node.box.monkeypatch.setattr(fence, "OVERTAKE_LIMIT", 0.2)
-        with pytest.raises(fence.Failure, match="cannot be ended"):
+        with pytest.raises(Failure, match="cannot be ended"):
             fence._take_place(handler)
         handler.close()
 
@@ -389,7 +401,7 @@ def test_dry_run_tells_and_changes_nothing(node: Node, capfd: pytest.CaptureFixt
 def test_with_a_full_disk_it_decides_all_the_same(node: Node) -> None:
     """Nothing can be written to /run: the decision stands, only the record is missing."""
     place = node.box.root / "run" / "drbdocfs"
-    node.box.monkeypatch.setattr(fence.records, "write", _no_space)
+    node.box.monkeypatch.setattr(records, "write", _no_space)
     assert place.exists()
     assert node.call() == 4
 

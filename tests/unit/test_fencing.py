@@ -7,7 +7,11 @@ import pytest
 from drbdocfs_boot import fencing
 from drbdocfs_boot.fencing import Times, plan
 
-CREATED = {"ping_int": 5.0, "ping_timeout": 1.5, "timeout": 4.5}  # what `drbdocfs create` writes
+
+
+def created(threshold: int = 31, idle: float = 30.0) -> Times:
+    """With what `drbdocfs create` writes."""
+    return Times(threshold, idle, 3.0, 1.5, 2.5)
 
 
 @pytest.mark.parametrize(
@@ -23,12 +27,12 @@ CREATED = {"ping_int": 5.0, "ping_timeout": 1.5, "timeout": 4.5}  # what `drbdoc
         ("power", True, Times(), 2.0, 0.0, True, True, 25.5),
         ("power", False, Times(), 2.0, 12.5, False, True, 38.0),
         # What create writes.
-        ("server2", False, Times(**CREATED), 20.0, 0.0, True, False, 30.5),
-        ("witness", False, Times(**CREATED), 19.5, 0.0, True, True, 34.0),
-        ("power", True, Times(**CREATED), 6.0, 0.0, True, True, 25.5),
-        ("power", False, Times(**CREATED), 6.0, 8.5, True, True, 34.0),
+        ("server2", False, created(), 20.0, 0.0, True, False, 30.5),
+        ("witness", False, created(), 19.5, 0.0, True, True, 34.0),
+        ("power", True, created(), 6.0, 0.0, True, True, 25.5),
+        ("power", False, created(), 6.0, 8.5, True, True, 34.0),
         # A longer idle timeout of O2CB leaves room for the whole grace.
-        ("power", False, Times(idle=60.0, **CREATED), 20.0, 8.5, True, False, 48.0),
+        ("power", False, created(idle=60.0), 20.0, 8.5, True, False, 48.0),
         # O2CB's limits so low that nothing fits.
         ("server1", True, Times(threshold=7), 2.0, 0.0, False, True, 16.5),
     ],
@@ -63,7 +67,7 @@ def test_the_limit_is_named() -> None:
     assert plan("server1", 20.0, Times(), True).sum == (
         "notice 10.5 s + grace 20 s + decision 1 s + margin 3 s = 34.5 s, of 60 s that O2CB leaves (heartbeat)"
     )
-    assert plan("power", 20.0, Times(**CREATED), False).sum == (
+    assert plan("power", 20.0, created(), False).sum == (
         "notice 6.5 s + grace 6 s + head start 8.5 s + decision 10 s + margin 3 s = 34 s,"
         " of 34 s that O2CB leaves (quorum)"
     )
