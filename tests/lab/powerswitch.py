@@ -14,7 +14,7 @@ from .node import Node
 
 ADDRESS = "10.0.2.100"
 PORT = 623
-AGENT = "/usr/local/sbin/fence_lab"
+AGENT = "/usr/sbin/fence_lab"  # where the fence agents of the distributions are
 
 # How a plug (a node's name) can be out of order; "" is in order.
 FAIL = "fail"  # an error, always

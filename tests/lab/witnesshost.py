@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class WitnessHost:
     def place(self, folder: Path) -> None:
         """Its folder, in that of the lab."""
         self._folder = folder / "witness"
-        (self._folder / "locks").mkdir(parents=True, mode=0o700)
+        self._folder.mkdir()
         (self._folder / "command").write_text(_COMMAND, encoding="ascii")
         (self._folder / "command").chmod(0o755)
         (self._folder / "authorized_keys").touch()
@@ -92,10 +93,19 @@ class WitnessHost:
 
     def admit(self, key: str) -> None:
         """A public key may call the witness, and nothing else."""
-        if WITNESS.exists():
-            shutil.copy(WITNESS, self._folder / "program")
+        program = self._folder / "program"
+        if not program.exists():
+            shutil.copy(WITNESS, program)
+            set_up = [sys.executable, "-I", str(program), str(self.locks), "init"]
+            subprocess.run(set_up, check=True, timeout=30, stdout=subprocess.DEVNULL)
         with (self._folder / "authorized_keys").open("a", encoding="ascii") as keys:
             keys.write(f'command="/witness/command",restrict {key.strip()}\n')
+
+    def held(self) -> list[str]:
+        """The locks that are held, each a line."""
+        command = [sys.executable, "-I", str(self._folder / "program"), str(self.locks), "list"]
+        done = subprocess.run(command, check=True, timeout=30, stdout=subprocess.PIPE, text=True)
+        return done.stdout.splitlines()
 
     def known_host(self) -> str:
         """Its line for a known_hosts file. The image has one host key for all."""
