@@ -33,6 +33,7 @@ LOOK_EVERY = 1.0
 CONNECT_EVERY = 5.0  # seconds between two tries to connect after a lost address
 TAKE_LIMIT = 8.0  # seconds for one question to the witness
 AGENT_LIMIT = 30.0  # seconds to switch the peer on again
+NO_FREEZE = 1e12  # stands for the beginning of a freeze where there is none
 OVERTAKE_LIMIT = 3.0  # seconds that an older handler may take to end
 
 BACK, PROMOTION, BAD_DISK, RUNNING, LOST, UNKNOWN = "back", "promotion", "bad-disk", "running", "lost", "unknown"
@@ -327,7 +328,8 @@ class Handler:
             return
         try:
             os.setsid()
-            os.close(self.lock)  # the next handler need not wait for us
+            if self.lock >= 0:
+                os.close(self.lock)  # the next handler need not wait for us
             null = os.open("/dev/null", os.O_RDWR)
             for fd in (0, 1, 2):
                 os.dup2(null, fd)
@@ -559,32 +561,40 @@ def release(name: str) -> int:
     Only while connected, as the only one, and each lock by the nonce that it had then: a handler that is called
     meanwhile ends us, and takes a lock with a nonce of its own.
     """
-    from drbdocfs_boot.tools import witness
-
     marker = records.witness(name)
     if marker is None:
         return 0
-    where, holder = marker
-    attached = records.read(name, "attach") or {}
-    handler = Handler(attached.get("RESOURCE", ""))
-    handler.name = name
     lock = os.open(
         system.path(f"{records.PLACE}/{name}.fence-lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
     )
     try:
+        return _release(name, lock, *marker)
+    finally:
+        os.close(lock)
+
+
+def _release(name: str, lock: int, where: str, holder: str) -> int:
+    from drbdocfs_boot.tools import witness
+
+    attached = records.read(name, "attach") or {}
+    handler = Handler(attached.get("RESOURCE", ""))
+    handler.name = name
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return EX_TEMPFAIL  # a handler is at work
-    _sign(lock, time.monotonic())
+    _sign(lock, NO_FREEZE)
     handler.settle(ASK_LIMIT)
     handler.close()
     if drbd.verdict(handler.state, handler.resource).status != 0:
         return EX_TEMPFAIL
     try:
         for held in witness.held(where, holder, handler.resource, TAKE_LIMIT):
-            witness.release(where, held.generation, held.nonce, TAKE_LIMIT)
+            answer = witness.release(where, held.generation, held.nonce, TAKE_LIMIT)
+            if answer.kind == witness.ERROR:
+                raise Failure(EX_UNAVAILABLE, answer.said)
     except (Failure, OSError) as error:
-        handler.step(f"the lock at {where} was not given back: {_words(error)}")
+        handler.step(f"the lock at {where} was not given back, which is tried again: {_words(error)}")
         return EX_UNAVAILABLE
     records.clear_witness(name)
     return 0

@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from drbdocfs_boot import fencing
 from drbdocfs_boot.helpers import address, fence
 from drbdocfs_boot.messages import KINDS
-from drbdocfs_boot.tools import journal, records
+from drbdocfs_boot.tools import journal, records, witness
 from drbdocfs_boot.tools.failure import Failure
 
 from .conftest import Box
@@ -415,3 +417,200 @@ def test_nothing_of_ours_is_left_running(node: Node) -> None:
     assert not select.select([], [], [], 0)[0]
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+# --- the witness ----------------------------------------------------------------------------------------------------
+
+READY = BACK.replace("suspended:fencing", "suspended:no")
+
+
+class Locks:
+    """A witness in this process: `answers` are given to take(), one after the other; the last stays."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answers: list[witness.Answer] = [witness.Answer(witness.TAKEN)]
+        self.asked: list[tuple[str, ...]] = []
+        self.there: list[witness.Lock] = []
+        self.released: list[tuple[str, str]] = []
+        self.release_kind = witness.RELEASED
+
+        def take(where: str, generation: str, holder: str, nonce: str, label: str, limit: float) -> witness.Answer:
+            self.asked.append((where, generation, holder, nonce, label))
+            return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+        def release(where: str, generation: str, nonce: str, limit: float) -> witness.Answer:
+            self.released.append((generation, nonce))
+            return witness.Answer(self.release_kind, said="no answer")
+
+        monkeypatch.setattr(witness, "take", take)
+        monkeypatch.setattr(witness, "release", release)
+        monkeypatch.setattr(witness, "held", lambda *_: self.there)
+
+
+@pytest.fixture
+def locks(node: Node, monkeypatch: pytest.MonkeyPatch) -> Locks:
+    node.configure(survivor="witness", witness="tie")
+    return Locks(monkeypatch)
+
+
+def test_who_has_the_lock_goes_on(node: Node, locks: Locks) -> None:
+    assert node.call() == 4
+    [(where, generation, holder, nonce, label)] = locks.asked
+    # The generation is that of both nodes: without the bit that says that this one was Primary.
+    assert (where, generation, holder, label) == ("tie", "D799598BB6737F4E", "server1", "r0")
+    assert len(nonce) == 16
+    assert records.witness("web") == ("tie", "server1"), "to be given back once both are in step again"
+
+
+def test_who_has_not_the_lock_stays_frozen(node: Node, locks: Locks) -> None:
+    locks.answers = [witness.Answer(witness.HELD, "server2")]
+    assert node.call() == 1
+    assert "server2 has the lock at tie" in node.words("fence-frozen")
+
+
+def test_a_witness_that_does_not_answer_is_asked_again_with_the_same_word(node: Node, locks: Locks) -> None:
+    locks.answers = [witness.Answer(witness.ERROR, said="no route"), witness.Answer(witness.TAKEN)]
+    assert node.call() == 4
+    assert len({asked[3] for asked in locks.asked}) == 1
+    assert len(locks.asked) == 2
+
+
+def test_without_an_answer_nobody_goes_on_and_it_ends(node: Node, locks: Locks) -> None:
+    locks.answers = [witness.Answer(witness.ERROR, said="no route to host")]
+    node.box.write(f"{PLACE}/idle_timeout_ms", "5000\n")
+    node.box.write(f"{PLACE}/heartbeat/dead_threshold", "7\n")
+    node.box.monkeypatch.setitem(fencing.DECIDE, "witness", 2.0)
+    began = time.monotonic()
+    assert node.call() == 1
+    assert time.monotonic() - began < 10
+    assert "no route to host" in node.words("fence-frozen")
+
+
+@pytest.mark.parametrize("gi", ["", "0000000000000004:0:0:0:1:1:1:1:0:0:0\n"])
+def test_without_a_generation_no_lock_is_asked_for(node: Node, locks: Locks, gi: str) -> None:
+    node.box.write("/gi", gi)
+    assert node.call() == 1
+    assert locks.asked == []
+
+
+def test_a_promotion_asks_the_witness_too(node: Node, locks: Locks) -> None:
+    node.box.write("/state", LOST.replace("role:Primary suspended:fencing", "role:Secondary suspended:no"))
+    records.write("web", "alone", WHY="goes on alone: told so by 'drbdocfs proceed'")
+    locks.answers = [witness.Answer(witness.HELD, "server2")]
+    assert node.call() == 1
+    assert "server2 has the lock at tie" in node.words("fence-promotion")
+    locks.answers = [witness.Answer(witness.ERROR, said="no route")]
+    assert node.call() == 4, "the administrator knows better than a witness that is gone"
+    records.write("web", "alone", WHY="goes on alone: the peer has not come in 1:30, when_alone = always")
+    assert node.call() == 1, "a policy does not"
+    locks.answers = [witness.Answer(witness.TAKEN)]
+    assert node.call() == 4
+
+
+def test_the_locks_are_given_back_when_both_are_in_step(node: Node, locks: Locks) -> None:
+    locks.there = [witness.Lock("D799598BB6737F4E", "server1", "abc", "now", "r0")]
+    records.mark_witness("web", "tie", "server1")
+    assert fence.release("web") == 75, "not while the link is lost"
+    assert locks.released == []
+    node.box.write("/state", READY)
+    locks.release_kind = witness.ERROR
+    assert fence.release("web") == 69
+    assert records.witness("web") is not None, "to be tried again"
+    locks.release_kind = witness.RELEASED
+    assert fence.release("web") == 0
+    assert locks.released[-1] == ("D799598BB6737F4E", "abc")
+    assert records.witness("web") is None
+    assert fence.release("web") == 0
+
+
+def test_a_release_makes_way_for_a_handler_and_no_freeze_older(node: Node, locks: Locks) -> None:
+    records.mark_witness("web", "tie", "server1")
+    node.box.write("/state", "")  # a drbdsetup that says nothing: the release waits for it
+    node.box.tool("drbdsetup", "exec sleep 30")
+    release = start(node, "--release", "web")
+    name = node.box.root / "run/drbdocfs/web.fence-lock"
+    deadline = time.monotonic() + 20
+    while not name.exists() or not name.read_text().startswith(f"{release.pid} "):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    handler = fence.Handler("r0")
+    began = handler.began
+    os.close(fence._take_place(handler))
+    handler.close()
+    assert release.wait(20) == 75
+    assert handler.began == began
+
+
+# --- the fence agent ------------------------------------------------------------------------------------------------
+
+# Like a fence agent: what it is told stands in $ROOT/asked, whether the plug has power in $ROOT/power.
+AGENT = r"""
+action=$(sed -n 's/^action=//p')
+echo $action >> $ROOT/asked
+[ -e $ROOT/lies ] && [ $action = off ] && exit 0
+case $action in
+off) echo off > $ROOT/power ;;
+on) echo on > $ROOT/power ;;
+status) [ "$(cat $ROOT/power)" = on ] || exit 2 ;;
+esac
+"""
+
+
+@pytest.fixture
+def agent(node: Node) -> Box:
+    box = node.box
+    box.tool("fence_x", AGENT)
+    box.write("/power", "on")
+    options = box.write("/etc/drbdocfs/fence.conf", "ip = 10.0.0.1\n[server1]\nplug = 1\n[server2]\nplug = 2\n")
+    options.chmod(0o600)
+    node.configure(survivor="power", fence_agent="fence_x")
+    return box
+
+
+def test_a_peer_that_is_off_is_fenced_and_gets_its_power_back(node: Node, agent: Box) -> None:
+    assert node.call() == 7
+    deadline = time.monotonic() + 20
+    while (agent.root / "power").read_text().strip() != "on":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    asked = (agent.root / "asked").read_text().split()
+    assert asked[:2] == ["off", "status"]
+    assert asked[-1] in ("on", "status")
+    assert "is switched off, and fence_x confirms it" in node.words("fence-goes-on")
+    os.wait()
+
+
+def test_an_agent_that_lies_leaves_the_node_frozen(node: Node, agent: Box) -> None:
+    agent.write("/lies", "")
+    agent.write(f"{PLACE}/idle_timeout_ms", "5000\n")
+    agent.write(f"{PLACE}/heartbeat/dead_threshold", "7\n")
+    agent.monkeypatch.setitem(fencing.DECIDE, "power", 3.0)
+    assert node.call() == 1
+    assert "fence_x has not switched server2 off" in node.words("fence-frozen")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda box: (box.root / "etc/drbdocfs/fence.conf").chmod(0o644), "options cannot be used"),
+        (lambda box: (box.root / "etc/drbdocfs/fence.conf").unlink(), "options cannot be used"),
+        (lambda box: (box.bin / "fence_x").unlink(), "fence_x"),
+    ],
+)
+def test_an_agent_that_cannot_be_used_leaves_the_node_frozen(
+    node: Node, agent: Box, spoil: Callable[[Box], None], words: str
+) -> None:
+    spoil(agent)
+    assert node.call() == 1
+    assert words in node.words("fence-frozen")
+    assert not (agent.root / "asked").exists()
+
+
+def test_the_preferred_node_goes_first(node: Node, agent: Box) -> None:
+    """Here the other one is preferred: a link that comes back in its head start spares it."""
+    agent.write("/etc/ocfs2/cluster.conf", CLUSTER.replace("number = 1", "number = 3"))
+    news = BACK.replace("exists", "change").replace("change -\n", "")
+    agent.write("/more", f"sleep 0.5; cat <<'X'\n{news}X\n")
+    assert node.call() == 1
+    assert node.kinds() == ["fence-begun", "fence-back"]
+    assert not (agent.root / "asked").exists()
