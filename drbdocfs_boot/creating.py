@@ -31,9 +31,10 @@ CLOCK_LIMIT = 30.0
 MADE = ("secret", "uuid", "hmac")
 HANDLER = "/usr/libexec/drbdocfs-boot/fence-peer"
 FENCE_OPTIONS = "/etc/drbdocfs/fence.conf"
-# DRBD's own times with fencing, so that a lost link is noticed in 6.5 s: ping-int and connect-int in seconds, timeout
-# and ping-timeout in tenths of one.  timeout has to be less than the first two.
-NET = {"ping-int": 5, "connect-int": 5, "timeout": 45, "ping-timeout": 15}
+# DRBD's own times with fencing, so that a lost link is noticed in 7.5 s: ping-int and connect-int in seconds, timeout
+# and ping-timeout in tenths of one.  timeout has to be less than the first two.  A peer that answers and does not write
+# is given up after ko-count * timeout: 35 s, about as long as with the defaults, so a slow disk costs no node.
+NET = {"ping-int": 3, "connect-int": 3, "timeout": 25, "ping-timeout": 15, "ko-count": 14}
 SURVIVORS = ("none", "power", "witness")
 # What a description of an earlier version does not have: its resource was written without fencing, and stays so.
 LATER = ("survivor", "link_grace", "fence_agent", "fence_options", "witness", "tiebreaker")

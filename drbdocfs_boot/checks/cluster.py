@@ -472,12 +472,12 @@ def _against_drbd(stack: Stack, one: Resource, threshold: int, dead: int) -> Ite
     ping, answer = one.number("net", "ping-int", 10), one.number("net", "ping-timeout", 5) / 10
     count = one.number("net", "ko-count", 7)
     limit = f"O2CB's dead time is ({threshold} - 1) * {BEAT} s = {dead} s"
-    if ping + timeout + answer >= dead:
-        total = ping + timeout + answer
-        message = (
-            f"a silent peer: ping-int {ping} + timeout {timeout:g} + ping-timeout {answer:g} = {total:g} s; {limit}"
-        )
-        name = max(("ping-int", ping), ("timeout", timeout), ("ping-timeout", answer), key=lambda pair: pair[1])[0]
+    # Data that came in after the last ping puts off the next one by another ping-int (drbd_ack_receiver).
+    total = max(2 * ping + answer, timeout)
+    if total >= dead:
+        terms = f"2 * ping-int {ping} + ping-timeout {answer:g}" if total > timeout else "timeout"
+        message = f"a silent peer: {terms} = {total:g} s; {limit}"
+        name = max(("ping-int", 2 * ping), ("timeout", timeout), ("ping-timeout", answer), key=lambda pair: pair[1])[0]
         yield BOOK.finding("o2cb-drbd-timing", one.place("net", name), message, stack.name)
     if count == 0:
         message = f"a peer that answers and does not write: ko-count 0 waits for ever; {limit}"

@@ -171,7 +171,7 @@ BOOK = Book(
         WARNING,
         "a decision comes too late for O2CB",
         "The node is reset before it can go on, so nobody is left.",
-        "a lower ping-int in net { }, or higher limits of O2CB, the same on both hosts",
+        "a lower ping-int in net { }, which counts twice, or higher limits of O2CB, the same on both hosts",
     ),
     link_grace_cut=Rule(
         NOTE,
@@ -576,10 +576,13 @@ def _more(one: Times, strict: bool, seconds: float) -> str:
     changes = []
     if idle > one.idle:
         changes.append(f"O2CB_IDLE_TIMEOUT_MS={math.ceil(idle * 1000)} (now {round(one.idle * 1000)})")
-    if one.write_limit < max(wanted, idle + 1):
-        beats = math.ceil(max(wanted, idle + 1) / fencing.BEAT) + 1
+    beats = max(math.ceil(wanted / fencing.BEAT) + 2, math.ceil((idle + 1) / fencing.BEAT) + 1)
+    if beats > one.threshold:
         changes.append(f"O2CB_HEARTBEAT_THRESHOLD={beats} (now {one.threshold})")
+    # What makes up most of the time in which DRBD notices a loss.
     name, value = ("timeout", f"{one.timeout * 10:g}")
-    if one.ping_int + one.ping_timeout >= one.timeout:
+    if 2 * one.ping_int + one.ping_timeout >= one.timeout:
         name, value = ("ping-int", f"{one.ping_int:g}")
+        if one.ping_timeout > 2 * one.ping_int:
+            name, value = ("ping-timeout", f"{one.ping_timeout * 10:g}")
     return f"{' and '.join(changes)}, or a lower {name} in net {{ }} (now {value}); the same on both hosts"

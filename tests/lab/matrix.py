@@ -62,7 +62,7 @@ def _modes(plugs: str = "", witness: str = "", who: tuple[str, ...] = ("server1"
     return before
 
 
-# Cable out for so long -> what comes of it. Grace is 20 s, of which `power` has 6 s; a loss is noticed in 6.5 s.
+# Cable out for so long -> what comes of it. Grace is 20 s, of which `power` has 2 s; a loss is noticed in 7.5 s.
 BACK = Expect("in time: nobody stops, nothing is lost")
 _NONE = {
     3: BACK,

@@ -97,7 +97,8 @@ def test_the_resource_of_8_4_to_the_letter() -> None:
 
 FENCED_84 = RESOURCE_84.replace("\tnet {\n", "\tdisk {\n\t\tfencing resource-and-stonith;\n\t}\n\tnet {\n").replace(
     "disconnect;\n\t}\n",
-    "disconnect;\n\t\tping-int 5;\n\t\tconnect-int 5;\n\t\ttimeout 45;\n\t\tping-timeout 15;\n\t}\n" + HANDLERS,
+    "disconnect;\n\t\tping-int 3;\n\t\tconnect-int 3;\n\t\ttimeout 25;\n\t\tping-timeout 15;\n\t\tko-count 14;\n\t}\n"
+    + HANDLERS,
 )
 # What drbdadm hands on of it: with 8.4 to the disk, with 9 to the connection.
 FENCED = {
@@ -118,7 +119,7 @@ def test_drbdadm_takes_fencing_where_the_driver_wants_it(driver: int, tmp_path: 
     disk, connection = FENCED[driver]
     assert disk in text
     (line,) = (line for line in text.splitlines() if connection in line and "new-path" not in line)
-    for option in ("--ping-timeout=15", "--timeout=45", "--connect-int=5", "--ping-int=5"):
+    for option in ("--ping-timeout=15", "--timeout=25", "--connect-int=3", "--ping-int=3", "--ko-count=14"):
         assert option in line.split()
     assert text.count("fencing") == 1
     dump = drbdadm(tmp_path, d, driver, "dump", "r0")
@@ -383,13 +384,13 @@ LEAVES = " that O2CB leaves"
         (
             {"survivor": "server1"}, "server1",
             ["a lost link: server1 goes on, server2 stays frozen until the link is back, or is reset",
-             "  server1: notice 6.5 s + grace 20 s + decision 1 s + margin 3 s = 30.5 s, of 60 s" + LEAVES
+             "  server1: notice 7.5 s + grace 20 s + decision 1 s + margin 3 s = 31.5 s, of 58 s" + LEAVES
              + " (heartbeat)"],
         ),
         (
             {"survivor": "server1", "link_grace": "40s"}, "server2",
             ["a lost link: server1 goes on, server2 stays frozen until the link is back, or is reset",
-             "  server1: notice 6.5 s + grace 23.5 s + decision 1 s + margin 3 s = 34 s, of 34 s" + LEAVES
+             "  server1: notice 7.5 s + grace 20.5 s + decision 1 s + margin 3 s = 32 s, of 32 s" + LEAVES
              + " (quorum); a grace of 40 s does not fit"],
         ),
     ],

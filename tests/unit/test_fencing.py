@@ -16,24 +16,27 @@ def created(threshold: int = 31, idle: float = 30.0) -> Times:
 @pytest.mark.parametrize(
     ("survivor", "lowest", "times", "grace", "head", "fits", "cut", "total"),
     [
-        # DRBD's own defaults: a loss on an idle link is noticed after 10.5 s.
-        ("none", True, Times(), 20.0, 0.0, True, False, 34.5),
-        ("server1", True, Times(), 20.0, 0.0, True, False, 34.5),
-        ("server2", False, Times(), 19.5, 0.0, True, True, 34.0),
-        ("witness", False, Times(), 15.5, 0.0, True, True, 34.0),
-        ("witness", True, Times(), 20.0, 0.0, True, False, 38.5),
+        # DRBD's own defaults: a loss is noticed after up to 20.5 s.
+        ("none", True, Times(), 20.0, 0.0, True, False, 44.5),
+        ("server1", True, Times(), 20.0, 0.0, True, False, 44.5),
+        ("server2", False, Times(), 7.5, 0.0, True, True, 32.0),
+        ("witness", False, Times(), 3.5, 0.0, True, True, 32.0),
+        ("witness", True, Times(), 20.0, 0.0, True, False, 48.5),
         # The head start alone eats what the quorum leaves.
-        ("power", True, Times(), 2.0, 0.0, True, True, 25.5),
-        ("power", False, Times(), 2.0, 12.5, False, True, 38.0),
+        ("power", True, Times(), 2.0, 0.0, True, True, 35.5),
+        ("power", False, Times(), 2.0, 22.5, False, True, 58.0),
         # What create writes.
-        ("server2", False, created(), 20.0, 0.0, True, False, 30.5),
-        ("witness", False, created(), 19.5, 0.0, True, True, 34.0),
-        ("power", True, created(), 6.0, 0.0, True, True, 25.5),
-        ("power", False, created(), 6.0, 8.5, True, True, 34.0),
-        # A longer idle timeout of O2CB leaves room for the whole grace.
-        ("power", False, created(idle=60.0), 20.0, 8.5, True, False, 48.0),
+        ("server2", False, created(), 20.0, 0.0, True, False, 31.5),
+        ("witness", False, created(), 16.5, 0.0, True, True, 32.0),
+        ("power", True, created(), 2.0, 0.0, True, True, 22.5),
+        ("power", False, created(), 2.0, 9.5, True, True, 32.0),
+        # A longer idle timeout of O2CB leaves room for the whole grace, and then for the preferred one's agent to end.
+        ("power", False, created(idle=48.0), 20.0, 9.5, True, False, 50.0),
+        ("power", False, created(idle=52.0), 20.0, 13.5, True, False, 54.0),
+        ("power", False, created(idle=60.0), 20.0, 17.5, True, False, 58.0),
+        ("power", False, created(threshold=61, idle=90.0), 20.0, 17.5, True, False, 58.0),
         # O2CB's limits so low that nothing fits.
-        ("server1", True, Times(threshold=7), 2.0, 0.0, False, True, 16.5),
+        ("server1", True, Times(threshold=7), 2.0, 0.0, False, True, 26.5),
     ],
 )
 def test_plan(
@@ -49,12 +52,13 @@ def test_plan(
 
 def test_both_nodes_reckon_with_the_same_grace_where_one_is_to_act_before_the_other() -> None:
     for idle in (5.0, 30.0, 45.0, 60.0, 120.0):
-        for detection in (1.0, 6.5, 10.5):
-            times = Times(idle=idle, ping_int=detection - 0.5, timeout=1.0)
+        for detection in (1.5, 7.5, 20.5):
+            times = Times(idle=idle, ping_int=(detection - 0.5) / 2, timeout=1.0)
+            assert times.detection == detection
             first, second = plan("power", 20.0, times, True), plan("power", 20.0, times, False)
             assert first.grace == second.grace
             # Noticed by the other as early, and by the preferred one as late as it can be: it has begun all the same.
-            assert second.grace + second.head_start > times.detection + first.grace
+            assert second.grace + second.head_start >= times.detection + first.grace + fencing.LEAST_LEAD
 
 
 @pytest.mark.parametrize("wanted", [0.0, 0.5, 1.0])
@@ -64,11 +68,11 @@ def test_a_grace_that_is_wanted_short_is_not_made_longer(wanted: float) -> None:
 
 def test_the_limit_is_named() -> None:
     assert plan("server1", 20.0, Times(), True).sum == (
-        "notice 10.5 s + grace 20 s + decision 1 s + margin 3 s = 34.5 s, of 60 s that O2CB leaves (heartbeat)"
+        "notice 20.5 s + grace 20 s + decision 1 s + margin 3 s = 44.5 s, of 58 s that O2CB leaves (heartbeat)"
     )
     assert plan("power", 20.0, created(), False).sum == (
-        "notice 6.5 s + grace 6 s + head start 8.5 s + decision 10 s + margin 3 s = 34 s,"
-        " of 34 s that O2CB leaves (quorum)"
+        "notice 7.5 s + grace 2 s + head start 9.5 s + decision 10 s + margin 3 s = 32 s,"
+        " of 32 s that O2CB leaves (quorum)"
     )
 
 

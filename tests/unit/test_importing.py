@@ -99,7 +99,7 @@ def fencing(edits: list[Edit]) -> dict[int, list[str]]:
     return {edit.line: [line.strip() for line in edit.new.split("\n")[1:]] for edit in edits}
 
 
-TIMES = ["ping-int 5;", "connect-int 5;", "timeout 45;", "ping-timeout 15;"]
+TIMES = ["ping-int 3;", "connect-int 3;", "timeout 25;", "ping-timeout 15;", "ko-count 14;"]
 HANDLERS = ["handlers {", 'fence-peer "/usr/libexec/drbdocfs-boot/fence-peer";', "}"]
 
 
@@ -142,7 +142,7 @@ def test_drbdadm_takes_what_the_import_adds(host: Host, driver: int) -> None:
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()
     assert words.count("--fencing=resource-and-stonith") == 1
-    assert {"--ping-int=5", "--timeout=45"} <= set(words)
+    assert {"--ping-int=3", "--timeout=25", "--ko-count=14"} <= set(words)
     # Once more, there is nothing left to add.
     again = propose(survivor="server2")
     assert not [edit for edit in again.edits if edit.rank == FENCES]
@@ -150,7 +150,7 @@ def test_drbdadm_takes_what_the_import_adds(host: Host, driver: int) -> None:
 
 
 def test_times_of_somebody_s_own_stay(host: Host) -> None:
-    """With a timeout of 6 s a ping-int of 5 s is refused by the kernel."""
+    """With a timeout of 6 s a ping-int of 3 s is refused by the kernel."""
     host.put("/sys/module/drbd/version", "8.4.11")
     host.put("/etc/drbd.d/r0.res", MODERN.replace("allow-two-primaries;", "allow-two-primaries;\n\t\ttimeout 60;"))
     assert fencing(propose().fencing) == {1: ["disk {", "fencing resource-and-stonith;", "}", *HANDLERS]}
