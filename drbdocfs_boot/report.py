@@ -114,6 +114,35 @@ class AloneReport:
 
 
 @dataclass(frozen=True)
+class FencingReport:
+    """The fence-peer handler's word while DRBD holds back all I/O: ``phase`` grace, head start, switching off, lock or
+    frozen; ``until`` when the phase ends, for frozen when O2CB resets this node (None: that has passed); both times in
+    seconds since 1970."""
+
+    phase: str
+    reason: str
+    since: float
+    until: float | None
+
+    def end(self) -> str:
+        """The time of day when the phase ends; "" where that has passed."""
+        return "" if self.until is None else time.strftime("%H:%M:%S", time.localtime(self.until))
+
+    def words(self) -> str:
+        until = f" until {self.end()}" if self.end() else ""
+        return f"{self.phase}{until}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class SurvivorReport:
+    """The fence-peer handler has let this node go on without its peer, ``since`` (seconds since 1970), because of
+    ``reason``."""
+
+    since: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class NodeReport:
     """A node of the O2CB cluster as the kernel of this host has it.  ``connected``: o2net has a connection to it;
     ``heartbeat``: it writes its heartbeat to this stack's file system, so it has it mounted.  None: not known."""
@@ -150,8 +179,9 @@ class MountReport:
 
 @dataclass(frozen=True)
 class StackReport:
-    """A stack; ``state`` is up only when every layer is.  ``waiting`` and ``alone`` are None where they are not,
-    ``mount`` where nothing is mounted.  ``unreadable``: what this user may not read, in words."""
+    """A stack; ``state`` is up only when every layer is.  ``waiting``, ``alone``, ``fencing`` and ``survivor`` are
+    None where they are not, ``mount`` where nothing is mounted.  ``unreadable``: what this user may not read, in
+    words."""
 
     name: str
     state: str
@@ -166,6 +196,8 @@ class StackReport:
     o2cb: ClusterReport | None = None
     mount: MountReport | None = None
     unreadable: list[str] = field(default_factory=list)
+    fencing: FencingReport | None = None
+    survivor: SurvivorReport | None = None
 
 
 def layer_units(stack: Stack) -> dict[str, str]:
@@ -236,6 +268,30 @@ def alone_report(record: dict[str, str] | None) -> AloneReport | None:
     return None if record is None else AloneReport(_number(record.get("TIME", ""), 0.0), record.get("WHY", ""))
 
 
+def fencing_report(record: dict[str, str] | None, monotonic: float, now: float) -> FencingReport | None:
+    """From the record STACK.fencing; both clocks as they are now, since the record counts from the boot."""
+    if record is None:
+        return None
+    began = _number(record.get("BEGAN", ""), monotonic)
+    until = _number(record.get("UNTIL", ""), monotonic)
+    return FencingReport(
+        phase=record.get("PHASE", "") or "unknown",
+        reason=record.get("REASON", ""),
+        since=round(now - monotonic + began, 1),
+        until=round(now - monotonic + until, 1) if until > monotonic else None,
+    )
+
+
+def survivor_report(record: dict[str, str] | None) -> SurvivorReport | None:
+    """From the record STACK.survivor."""
+    return None if record is None else SurvivorReport(_number(record.get("TIME", ""), 0.0), record.get("WHY", ""))
+
+
+def frozen_by_fencing(drbd: DrbdReport | None) -> bool:
+    """Whether DRBD holds back all I/O until its peer is fenced or back."""
+    return drbd is not None and "fencing" in drbd.suspended.split(",")
+
+
 def _number(text: str, otherwise: float) -> float:
     try:
         return float(text)
@@ -252,6 +308,8 @@ def stack_report(
     o2cb: ClusterReport | None = None,
     mount: MountReport | None = None,
     unreadable: list[str] | None = None,
+    fencing: FencingReport | None = None,
+    survivor: SurvivorReport | None = None,
 ) -> StackReport:
     """Put one stack together."""
     layers = [_layer(layer, units[unit]) for layer, unit in layer_units(stack).items()]
@@ -262,9 +320,11 @@ def stack_report(
         overall = next((s for s in ("failed", "starting", "stopping", "unknown") if s in states), "down")
     if drbd is not None and drbd.verdict == READY:
         alone = None  # it was, until its peer came back
+    if not frozen_by_fencing(drbd):
+        fencing = None  # what a handler has left behind
     return StackReport(
         stack.name, overall, stack.mountpoint, stack.device, stack.resource, stack.cluster, layers, drbd, waiting,
-        alone, o2cb, mount, unreadable or [],
+        alone, o2cb, mount, unreadable or [], fencing, survivor,
     )  # fmt: skip
 
 
@@ -302,7 +362,8 @@ def word(stack: StackReport) -> str:
 
 
 def notes(stack: StackReport) -> list[tuple[str, str]]:
-    """(Name, sentence) of what the layers do not say: a wait in the background, a stack that is up alone."""
+    """(Name, sentence) of what the layers do not say: a wait in the background, a stack that is up alone, and
+    what the fence-peer handler does or has decided."""
     found = []
     if word(stack) == "late" and stack.waiting is not None:
         found.append(("late", f"waits in the background (drbdocfs-follow.service): {_waits_for(stack)}"))
@@ -311,6 +372,11 @@ def notes(stack: StackReport) -> list[tuple[str, str]]:
     if stack.alone is not None:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stack.alone.since))
         found.append(("alone", f"since {when}, because {stack.alone.reason}"))
+    if stack.fencing is not None:
+        found.append(("fencing", stack.fencing.words()))
+    if stack.survivor is not None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stack.survivor.since))
+        found.append(("fencing", f"this node went on without its peer since {when}: {stack.survivor.reason}"))
     return found
 
 
@@ -363,7 +429,7 @@ def summary(stack: StackReport) -> str:
 
 def gist(line: str) -> str:
     """A summary without what changes all the time (clocks, single percents): a new line is due when it differs."""
-    line = re.sub(r"(?:, )?(?<![\w.:])\d+(?::\d\d){1,2}(?![\w:])(?: of \d+(?::\d\d){1,2}| left)?", "", line)
+    line = re.sub(r"(?:, )?(?<![\w.:])\d+(?::\d\d){1,2}(?!\w|:\w)(?: of \d+(?::\d\d){1,2}| left)?", "", line)
     return re.sub(r"\b(\d*)\d %", r"\1_ %", line)
 
 
@@ -502,6 +568,8 @@ def advice(stack: StackReport) -> list[str]:
         found.append(f"'drbdocfs start {stack.name}' when it is wanted")
     if stack.drbd is not None and "user" in stack.drbd.suspended.split(","):
         found.append(f"'drbdadm resume-io {stack.resource}': somebody has suspended the I/O by hand")
+    elif stack.fencing is not None:
+        found.append(_while_fencing(stack.fencing))
     elif stack.drbd is not None and stack.drbd.suspended:
         found.append(
             f"DRBD holds back all I/O until its peer is fenced or back ({stack.drbd.suspended}):"
@@ -520,6 +588,20 @@ def advice(stack: StackReport) -> list[str]:
                 " open between the nodes? 'journalctl -k -g o2net'"
             )
     return found
+
+
+def _while_fencing(fencing: FencingReport) -> str:
+    """Nothing that is typed helps; ``drbdadm resume-io`` would make it a split brain."""
+    if fencing.phase != "frozen":
+        return (
+            "nothing is to be typed: the fence-peer handler decides whether this node goes on. Look at the link and at"
+            " the other node: when they are connected again in time, both go on and nothing is lost"
+        )
+    reset = f" Else O2CB resets this node, at {fencing.end()}" if fencing.end() else " Else O2CB resets this node"
+    return (
+        "mend the link, or bring the other node up; nothing is to be typed here, and 'drbdadm resume-io' would be a"
+        f" split brain. Connected again, this node goes on.{reset}: then it boots, and waits for the other"
+    )
 
 
 def moment(when: float, now: float) -> str:

@@ -89,7 +89,21 @@ def _look(stack: Stack, units: dict[str, systemd.UnitState]) -> report.StackRepo
         _cluster(stack, unreadable),
         _mount(stack),
         unreadable,
+        _fencing(stack, about, unreadable),
+        report.survivor_report(records.read(stack.name, "survivor")),
     )
+
+
+def _fencing(stack: Stack, about: report.DrbdReport, unreadable: list[str]) -> report.FencingReport | None:
+    """What the fence-peer handler has written down; only while DRBD waits for it, else it is an old word."""
+    if not report.frozen_by_fencing(about):
+        return None
+    found = report.fencing_report(records.read(stack.name, "fencing"), time.monotonic(), time.time())
+    if found is None and os.geteuid() != 0:
+        file = f"{records.PLACE}/{stack.name}.fencing"
+        if os.path.exists(system.path(file)):
+            unreadable.append(f"what the fence-peer handler does ({file})")
+    return found
 
 
 def _cluster(stack: Stack, unreadable: list[str]) -> report.ClusterReport:

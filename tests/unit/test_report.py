@@ -400,6 +400,97 @@ def test_one_line_of_a_stack_that_is_up_and_ails(suspended: str, answers: bool |
     assert report.summary(stack) == line
 
 
+# --- fencing --------------------------------------------------------------------------------------------------
+
+
+FENCING = {
+    "PID": "812", "RESOURCE": "r0", "BEGAN": "1000.000", "PHASE": "grace", "UNTIL": "1020.000",
+    "REASON": "survivor = server1",
+}  # fmt: skip
+NOW = SINCE + 6300  # 23:58:20
+
+
+def fenced(suspended: str = "fencing", after: float = 5.0, **record: str) -> report.StackReport:
+    """A stack that is up and has lost its peer, so many seconds ago."""
+    state = read(CONNECTING)
+    state.resource.update(role="Primary", suspended=suspended)
+    found = report.drbd_report(state, judge(state, "r0", peer="server2"), 0)
+    said = report.fencing_report({**FENCING, **record}, 1000.0 + after, NOW)
+    return report.stack_report(STACK, units(), found, fencing=said)
+
+
+def test_a_handler_that_decides_is_shown_with_its_time() -> None:
+    text = report.as_text([fenced()], (), now=NOW)
+    assert "\n  fencing  grace until 23:58:35: survivor = server1\n" in text
+    assert "what to do: nothing is to be typed: the fence-peer handler decides" in text
+    assert "journalctl -k -g drbd" not in text
+    assert "fencing: grace until 23:58:35: survivor = server1; " in report.summary(fenced())
+
+
+@pytest.mark.parametrize("phase", ["head start", "switching off", "lock"])
+def test_each_phase_is_shown_in_its_own_word(phase: str) -> None:
+    text = report.as_text([fenced(PHASE=phase, REASON="why")], (), now=NOW)
+    assert f"\n  fencing  {phase} until 23:58:35: why\n" in text
+
+
+def test_a_frozen_node_says_when_it_is_reset_and_what_not_to_do() -> None:
+    one = fenced(PHASE="frozen", UNTIL="1060.000", REASON="survivor = server2: the other node goes on")
+    text = report.as_text([one], (), now=NOW)
+    assert "\n  fencing  frozen until 23:59:15: survivor = server2: the other node goes on\n" in text
+    assert "'drbdadm resume-io' would be a split brain" in text
+    assert "Else O2CB resets this node, at 23:59:15" in text
+    assert "nothing is to be typed: the" not in text
+
+
+def test_a_time_that_has_passed_is_not_shown() -> None:
+    assert "\n  fencing  frozen: why\n" in report.as_text([fenced(after=99, PHASE="frozen", REASON="why")], (), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("suspended", "shown"), [("fencing", True), ("quorum,fencing", True), ("no", False), ("quorum", False)]
+)
+def test_a_record_counts_only_while_drbd_waits_for_the_handler(suspended: str, shown: bool) -> None:
+    one = fenced(suspended)
+    assert (one.fencing is not None) is shown
+    assert ("\n  fencing  " in report.as_text([one], ())) is shown
+
+
+def test_a_record_does_not_count_where_drbd_is_not_seen() -> None:
+    one = report.stack_report(STACK, units(), None, fencing=report.fencing_report(FENCING, 1001.0, NOW))
+    assert one.fencing is None
+
+
+def test_a_survivor_says_since_when_and_why() -> None:
+    said = report.survivor_report({"TIME": str(int(SINCE)), "WHY": "server2 is switched off"})
+    one = report.stack_report(STACK, units(), about(), survivor=said)
+    line = "this node went on without its peer since 2023-11-14 22:13:20: server2 is switched off"
+    assert f"\n  fencing  {line}\n" in report.as_text([one], ())
+    assert line in report.summary(one)
+
+
+def test_json_of_fencing_and_survivor() -> None:
+    one = replace(fenced(), survivor=report.survivor_report({"TIME": "7", "WHY": "why"}))
+    stack = json.loads(json.dumps(report.as_json([one], ())))["stacks"][0]
+    assert stack["fencing"] == {
+        "phase": "grace", "reason": "survivor = server1", "since": NOW - 5, "until": NOW + 15,
+    }  # fmt: skip
+    assert stack["survivor"] == {"since": 7.0, "reason": "why"}
+    plain = json.loads(json.dumps(report.as_json([full()], ())))["stacks"][0]
+    assert (plain["fencing"], plain["survivor"]) == (None, None)
+
+
+def test_fencing_records_that_say_nothing() -> None:
+    assert report.fencing_report({}, 5.0, 100.0) == report.FencingReport("unknown", "", 100.0, None)
+    assert report.fencing_report(None, 5.0, 100.0) is None
+    assert report.survivor_report(None) is None
+
+
+def test_the_end_of_a_phase_is_no_news() -> None:
+    one, two = report.summary(fenced()), report.summary(fenced(UNTIL="1021.0"))
+    assert one != two
+    assert report.gist(one) == report.gist(two)
+
+
 def test_what_differs_without_a_resync() -> None:
     state = read(CONNECTING)
     found = report.drbd_report(state, judge(state, "r0"), 2048)
@@ -443,7 +534,7 @@ def test_json_has_every_key() -> None:
     stack = json.loads(json.dumps(report.as_json([full()], ())))["stacks"][0]
     assert set(stack) == {
         "name", "state", "mountpoint", "device", "resource", "cluster", "layers", "drbd", "waiting", "alone", "o2cb",
-        "mount", "unreadable",
+        "mount", "unreadable", "fencing", "survivor",
     }  # fmt: skip
     assert stack["drbd"]["out_of_sync"] == 0
     assert stack["drbd"]["resync"] is None
@@ -454,6 +545,7 @@ def test_json_has_every_key() -> None:
     page = (Path(__file__).parents[2] / "packaging/man/drbdocfs-status.8").read_text().replace("\\-", "-")
     keys = {*stack, *stack["drbd"], *stack["o2cb"], *stack["o2cb"]["nodes"][0], *stack["mount"], *stack["layers"][0]}
     keys |= {*vars(report.ResyncReport(0.0, 0.0, 0.0, "")), *vars(report.WaitingReport("", "", "", 0, 0, "", 0))}
+    keys |= {*vars(report.FencingReport("", "", 0, None)), *vars(report.SurvivorReport(0, ""))}
     assert [key for key in sorted(keys) if not re.search(rf"\b{key}\b", page)] == []
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from drbdocfs_boot import report, watch
 from drbdocfs_boot.cli import main
+from drbdocfs_boot.tools import records
 from drbdocfs_boot.verbs import status
 
 from .test_report import STACK, STARTING, about, units, waiting
@@ -156,3 +157,33 @@ def test_on_a_terminal_until_q_or_ctrl_c(tmp_path: Path, key: bytes) -> None:
     live, _, after = text.partition("\x1b[?1049l")
     assert "web: up since 1970-01-01" in live
     assert "web: up since 1970-01-01" in after  # what was seen last stays on the screen
+
+
+def test_what_the_handler_does_is_missed_by_who_may_not_read_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An unreadable record is said to be there; one that is not there, and one that is old, are not missed."""
+    frozen = report.DrbdReport("waiting", "", "", suspended="fencing")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(records, "read", lambda name, kind: None)
+    missed: list[str] = []
+    assert watch._fencing(STACK, frozen, missed) is None
+    assert missed == []
+    record = tmp_path / "run/drbdocfs/web.fencing"
+    record.parent.mkdir(parents=True)
+    record.touch()
+    assert watch._fencing(STACK, report.DrbdReport("ready", "", ""), missed) is None
+    assert missed == []
+    assert watch._fencing(STACK, frozen, missed) is None
+    assert missed == ["what the fence-peer handler does (/run/drbdocfs/web.fencing)"]
+
+
+def test_the_handler_s_record_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    record = tmp_path / "run/drbdocfs/web.fencing"
+    record.parent.mkdir(parents=True)
+    record.write_text(f"BEGAN=1\nPHASE=lock\nUNTIL={time.monotonic() + 60}\nREASON=why\n")
+    found = watch._fencing(STACK, report.DrbdReport("waiting", "", "", suspended="fencing"), [])
+    assert found is not None
+    assert (found.phase, found.reason) == ("lock", "why")
+    assert found.until is not None
+    assert abs(found.until - time.time() - 60) < 5
