@@ -115,15 +115,6 @@ def parse(text: str, host: str) -> "Description | None":
     return Description(volumes, _without_port(addresses[host]), peers)
 
 
-<<<<<<< HEAD
-=======
-def _diskless(volumes: "dict[str, dict[str, str]]", common: "dict[str, dict[str, str]]") -> bool:
-    """Whether a host has no disk for any volume, and is said to have none."""
-    disks = [{**common.get(one, {}), **volumes.get(one, {})}.get("disk", "") for one in {**common, **volumes}]
-    return bool(disks) and all(disk == "none" for disk in disks)
-
-
->>>>>>> w-create
 def net_options(text: str) -> "dict[str, str]":
     """Options of all ``net`` sections, the last of each name."""
     found: "dict[str, str]" = {}
@@ -141,15 +132,12 @@ def net_options(text: str) -> "dict[str, str]":
             found[statement[0]] = statement[1]
         statement = []
     return found
-<<<<<<< HEAD
 
 
 def _diskless(volumes: "dict[str, dict[str, str]]", common: "dict[str, dict[str, str]]") -> bool:
     """Whether a host has no disk for any volume, and is said to have none."""
     disks = [{**common.get(one, {}), **volumes.get(one, {})}.get("disk", "") for one in {**common, **volumes}]
     return bool(disks) and all(disk == "none" for disk in disks)
-=======
->>>>>>> w-create
 
 
 def _statement(

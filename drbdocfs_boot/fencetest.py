@@ -17,7 +17,6 @@ from drbdocfs_boot.exits import EX_DATAERR, EX_NO, EX_OK, EX_UNAVAILABLE
 
 OK, FAILED, NOT_TESTED = "ok", "failed", "not tested"
 HANDLER = "/usr/libexec/drbdocfs-boot/fence-peer"
-OPTIONS = "/etc/drbdocfs/fence.conf"  # where fence_options is left out
 FREEZING = "resource-and-stonith"
 # What has to be the same on both nodes, as the configuration has it.
 KEYS = ("survivor", "link_grace", "fence_agent", "fence_options", "witness")
@@ -653,7 +652,7 @@ def judged(watched: Watched, expected: Expected, own: Side, other: Side | None) 
         rows.append(Row(FAILED, step, host, text, "'journalctl -k': did the kernel call the fence-peer handler?"))
     elif watched.thawed >= 0 and not expected.chosen:
         text = f"{host} went on alone after {watched.thawed - watched.frozen:.0f} s, before the link was back"
-        rows.append(Row(FAILED, step, host, text, "a longer link_grace; 'journalctl -t fence-peer' says why"))
+        rows.append(Row(FAILED, step, host, text, "a longer link_grace; 'journalctl -t drbdocfs-fence-peer' says why"))
     if watched.done < 0:
         text = f"the two are not in step again: {own.connection or 'down'}, {own.disk or '-'}, {own.peer_disk or '-'}"
         rows.append(Row(FAILED, step, host, text, f"'drbdocfs status {own.stack}' on both nodes"))

@@ -2,8 +2,9 @@
 
 With ``fencing resource-and-stonith`` DRBD freezes input and output of a Primary that loses its peer, on both nodes,
 and calls the fence-peer handler.  Of the answers that we give only 4 and 7, which say that the peer is out, thaw it
-(so would 3, and 5 on a good disk); after 1 it stays frozen until the peer is connected again.  Frozen, a node completes no write, so as long as at most one node
-gets such an answer nothing is lost.  docs/fencing.md has the table of what happens when.
+(so would 3, and 5 on a good disk); after 1 it stays frozen until the peer is connected again.  Frozen, a node
+completes no write, so as long as at most one node gets such an answer nothing is lost.  docs/fencing.md has the table
+of what happens when.
 
 The time for an answer is bounded by O2CB, whose heartbeat is frozen with the rest:
 

@@ -222,7 +222,7 @@ def _o2cb_facts(cluster: str) -> dict[str, Any]:
 
 
 def _options_file(stack: Stack) -> str:
-    return stack.fence_options or fencetest.OPTIONS
+    return stack.fence_options or fencing.OPTIONS
 
 
 def own_power(stack: Stack, peer: str) -> Power:
@@ -541,7 +541,8 @@ class _Test:
             switched = agent.switch_off(name, options, step_limit, tell)
             if switched:
                 tell(f"{peer} is off")
-                self._watch(watched, lambda now: watched.thawed >= 0 or now > step_limit, began)
+                late = time.monotonic() - began + step_limit
+                self._watch(watched, lambda now: watched.thawed >= 0 or now > late, began)
         finally:
             # Also where it is not known: a machine that is on already stays so.
             tell(f"{name} switches {peer} on")
@@ -554,7 +555,7 @@ class _Test:
         self._watch(watched, lambda now: watched.done >= 0 or now > BOOT_LIMIT, began)
         if watched.thawed < 0 <= watched.frozen:
             text = f"{self.own.host} did not go on alone while {peer} was off"
-            _show(Row(FAILED, "power", self.own.host, text, "'journalctl -t fence-peer' says why"))
+            _show(Row(FAILED, "power", self.own.host, text, "'journalctl -t drbdocfs-fence-peer' says why"))
             return EX_NO
         return self._end(watched, expected)
 

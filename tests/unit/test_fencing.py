@@ -8,7 +8,6 @@ from drbdocfs_boot import fencing
 from drbdocfs_boot.fencing import Times, plan
 
 
-
 def created(threshold: int = 31, idle: float = 30.0) -> Times:
     """With what `drbdocfs create` writes."""
     return Times(threshold, idle, 3.0, 1.5, 2.5)

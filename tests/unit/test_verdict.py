@@ -237,13 +237,16 @@ def test_policy_metadata_and_time(
     found = judge(state, "r0", policy=policy, metadata=metadata, elapsed=elapsed, peer="server1")
     assert (found.kind, found.reason.endswith(reason)) == (kind, True), found.reason
     # The same disk that is not good goes nowhere, whoever says so.
-    for disk in ("Inconsistent", "Outdated", "Consistent", "DUnknown"):
+    for disk in ("Inconsistent", "Outdated", "DUnknown"):
         state = read(alone(driver).replace("disk:UpToDate", "disk:" + disk))
         found = judge(state, "r0", policy=policy, metadata=metadata, elapsed=elapsed, peer="server1")
         assert found.kind == NOT_UPTODATE
         assert found.reason == (
             f"waiting for server1 (Connecting); local disk {disk}: this node cannot go on without it"
         )
+    # With fencing DRBD attaches as Consistent what is UpToDate without: the handler is asked at the promotion.
+    state = read(alone(driver).replace("disk:UpToDate", "disk:Consistent"))
+    assert judge(state, "r0", policy=policy, metadata=metadata, elapsed=elapsed, peer="server1").kind == kind
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -467,13 +470,14 @@ def test_no_line_makes_it_raise_or_go_on_without_a_reason(
         assert found.percent is None or 0 <= found.percent <= 100
         assert found.left is None or 0 <= found.left < float("inf")
         local = [device.get("disk") for device in state.devices.values()]
-        good = bool(local) and set(local) == {"UpToDate"}
+        good = bool(local) and set(local) <= {"UpToDate", "Consistent"}
         if found.go:
             assert state.complete
             assert state.configured
             assert good
             assert not state.split_brain
         if found.kind == READY:
+            assert set(local) == {"UpToDate"}
             assert not state.stand_alone
             assert state.connections
             for node, connection in state.connections.items():
