@@ -81,7 +81,7 @@ def set_policy(lab: Lab, survivor: str, *, grace: str = "", witness: str = "") -
             f" grep -c '# fencing' {RESOURCE_FILE} | grep -qx 3; drbdadm dump r0 >/dev/null"
         )
     for node in lab.nodes:
-        node.run("sync /etc/drbd.d /etc/drbdocfs; ! grep -q ' ro:' /proc/drbd 2>/dev/null || drbdadm adjust r0")
+        node.run("sync --file-system /etc/drbdocfs; ! grep -q ' ro:' /proc/drbd 2>/dev/null || drbdadm adjust r0")
     lab.switch.modes.clear()
     lab.witness.modes.clear()
 

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import arguments, fencing, powerswitch, witnesshost
-from .fencing import CABLE, DRBD, FOR_EVER, O2CB, ONE_END, SILENT, Expect, Fault, Seen, lost_link, story
+from .fencing import CABLE, DRBD, FOR_EVER, O2CB, ONE_END, SILENT, Expect, Fault, lost_link, story
 from .image import Image, image
 from .lab import Lab, LabError, say
 from .provision import provisioned
+from .race import race
 
 RESULTS = Path("dist/fencing.jsonl")
 
@@ -48,6 +49,16 @@ class Row:
     before: Callable[[Lab], None] = _nothing
     cuts: tuple[str, ...] = ()
     seconds: float = 200.0  # about how long it takes
+    race: int = 0  # instead of a story: so many rounds of both handlers at the same instant
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was seen in a row, and what of it was wrong."""
+
+    text: str
+    wrong: list[str]
+    states: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def _modes(plugs: str = "", witness: str = "", who: tuple[str, ...] = ("server1", "server2")) -> Callable[[Lab], None]:
@@ -170,6 +181,8 @@ def _rows() -> dict[str, Row]:
         losers=(("server1",), *BOTH), alone=(*NOBODY, ("server2",))),
         before=_modes(witness=witnesshost.DIE, who=("server1",)))  # fmt: skip
     add("witness-dies", "witness", lost_link(CABLE, 90), FROZEN, before=_modes(witness=witnesshost.DIE))
+    rows.append(Row("witness-race-50", "witness", lost_link(CABLE, 0), Expect("one winner in each round"), False,
+                    seconds=300.0, race=50))  # fmt: skip
     return {row.name: row for row in rows}
 
 
@@ -179,17 +192,19 @@ FIRST = ("server1-45-writing", "none-12-idle", "power-ever-writing", "witness-45
          "power-power-cut-2", "witness-power-cut-1", "witness-power-cut-2")  # fmt: skip
 
 
-def run_row(lab: Lab, row: Row) -> tuple[Seen, list[str]]:
-    """A row on a pair that is up; returns what was seen and what of it was wrong."""
+def run_row(lab: Lab, row: Row) -> Result:
+    """A row on a pair that is up."""
     fencing.set_policy(lab, row.policy)
     fencing.await_together(lab)
     row.before(lab)
     try:
+        if row.race:
+            return Result(*race(lab, row.race))
         seen = story(lab, row.fault, writing=row.writing, cuts=row.cuts)
     finally:
         lab.switch.modes.clear()
         lab.witness.modes.clear()
-    return seen, row.expect.wrong(seen)
+    return Result(seen.text(), row.expect.wrong(seen), seen.states)
 
 
 def bring_up(lab: Lab, deb: Path) -> None:
@@ -233,20 +248,20 @@ def _known(path: Path) -> set[str]:
     return good
 
 
-def _append(path: Path, row: Row, took: float, seen: Seen | None, wrong: list[str]) -> None:
+def _append(path: Path, row: Row, took: float, result: Result) -> None:
     path.parent.mkdir(exist_ok=True)
-    result = {
+    entry = {
         "row": row.name,
-        "good": not wrong,
+        "good": not result.wrong,
         "expected": row.expect.words,
-        "seen": seen.text() if seen is not None else "",
-        "states": seen.states if seen is not None else {},
-        "wrong": wrong,
+        "seen": result.text,
+        "states": result.states,
+        "wrong": result.wrong,
         "seconds": round(took),
         "at": time.strftime("%Y-%m-%d %H:%M"),
     }
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(result) + "\n")
+        file.write(json.dumps(entry) + "\n")
 
 
 def run(rows: list[Row], made: Image, deb: Path, path: Path) -> int:
@@ -258,21 +273,19 @@ def run(rows: list[Row], made: Image, deb: Path, path: Path) -> int:
             left = sum(each.seconds for each in rows[number - 1 :])
             say(f"{number} of {len(rows)}, about {left / 60:.0f} min left: {row.name}: {row.expect.words}")
             began = time.monotonic()
-            seen = None
             try:
-                seen, wrong = run_row(pair.get(), row)
+                result = run_row(pair.get(), row)
             except (AssertionError, OSError) as error:
-                wrong = [str(error).splitlines()[0], str(error).splitlines()[-1]]
+                lines = str(error).splitlines() or [repr(error)]
+                result = Result("", [lines[0], *lines[-2:]])
                 pair.throw_away()
-            took = time.monotonic() - began
-            _append(path, row, took, seen, wrong)
-            if seen is not None:
-                say(f"  {seen.text()}")
-                for name, states in seen.states.items():
-                    say(f"  {name}: {states}")
-            for line in wrong:
+            _append(path, row, time.monotonic() - began, result)
+            say(f"  {result.text}")
+            for name, states in result.states.items():
+                say(f"  {name}: {states}")
+            for line in result.wrong:
                 say(f"  WRONG: {line}")
-            bad += bool(wrong)
+            bad += bool(result.wrong)
     finally:
         pair.throw_away()
     return bad

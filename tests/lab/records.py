@@ -98,6 +98,8 @@ class Records:
         for node in nodes:
             node.put_text(PROGRAM, _PROGRAM)
             node.run(f"systemctl stop {UNIT} 2>/dev/null || true; rm -f {NOTES} {MOUNTPOINT}/records.{node.name}")
+            # The writer has to be there after a power cut as well.
+            node.run(f"sync --file-system {PROGRAM}")
 
     def start(self, node: Node) -> None:
         """Begin to write on a node that has the file system mounted; comes back when records are acknowledged."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from . import fencing, matrix
+from . import matrix
 from .image import Image
 from .lab import Lab, say
 from .provision import provisioned
@@ -27,15 +27,16 @@ def pair(image: Image, deb: Path) -> Iterator[Lab]:
         yield lab
 
 
-def run(pair: Lab, name: str) -> fencing.Seen:
+def run(pair: Lab, name: str) -> None:
     """A row of the matrix; it fails when anything is otherwise than expected there."""
     row = matrix.ROWS[name]
     say(f"{name}: {row.expect.words}")
-    seen, wrong = matrix.run_row(pair, row)
-    say(seen.text())
-    states = "\n".join(f"{node}: {text}" for node, text in seen.states.items())
-    assert not wrong, pair.report("\n".join([f"{name}, {row.expect.words}", *wrong, seen.text(), states]))
-    return seen
+    result = matrix.run_row(pair, row)
+    say(result.text)
+    states = [f"{node}: {text}" for node, text in result.states.items()]
+    assert not result.wrong, pair.report(
+        "\n".join([f"{name}, {row.expect.words}", *result.wrong, result.text, *states])
+    )
 
 
 class TestWithoutAThirdParty:

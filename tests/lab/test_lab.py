@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from . import powerswitch, witnesshost
 from .image import REPLICATION_ADDRESS, Image
-from .lab import Lab, LabError
+from .lab import Lab, LabError, know_each_other
 
 pytestmark = pytest.mark.lab
 
@@ -116,6 +117,46 @@ class TestNodes:
         first.set_link(True)
         first.wait_until(f"{PING} {second.address}", timeout=30)
         second.wait_until(f"{PING} {first.address}", timeout=30)
+
+    def test_a_node_switches_the_other_one_off_and_on(self, lab: Lab) -> None:
+        first, second = lab.nodes
+        powerswitch.install_agent(first)
+
+        def ask(action: str) -> int:
+            options = f"ip={powerswitch.ADDRESS}\nipport={powerswitch.PORT}\nplug={second.name}\naction={action}\n"
+            return first.execute(f"printf '{options}' | {powerswitch.AGENT}").status
+
+        assert ask("status") == 0
+        lab.switch.modes[second.name] = powerswitch.LIE
+        assert ask("off") == 0
+        assert second.running
+        lab.switch.modes[second.name] = powerswitch.FAIL
+        assert ask("off") == 1
+        assert second.running
+        lab.switch.modes.clear()
+        assert ask("off") == 0
+        assert ask("status") == 2
+        assert ask("on") == 0
+        second.wait_booted()
+        assert [(asked.by, asked.plug) for asked in lab.switch.offs()] == [(first.name, second.name)]
+
+    def test_the_third_host_runs_the_witness_and_nothing_else(self, lab: Lab) -> None:
+        know_each_other(lab)
+        first, second = lab.nodes
+        for node in lab.nodes:
+            lab.witness.admit(node.run("cat /root/.ssh/id_ed25519.pub"))
+        ssh = f"ssh -o ConnectTimeout=10 -o BatchMode=yes root@{witnesshost.ADDRESS}"
+        assert first.run(f"{ssh} probe").startswith("ok 1")
+        assert first.run(f"{ssh} take 00000000000000A0 server1 1234567890abcdef r0") == "taken\n"
+        assert "held server1" in second.fail(f"{ssh} take 00000000000000A0 server2 1234567890abcdee r0")
+        assert len(lab.witness.held()) == 1
+        assert "root:" not in second.fail(f"{ssh} cat /etc/passwd")
+        lab.witness.modes[second.name] = witnesshost.REFUSE
+        second.fail(f"{ssh} probe")
+        lab.witness.modes[second.name] = witnesshost.DIE_ONCE
+        second.fail(f"{ssh} take 00000000000000B0 server2 1234567890abcdee r0")
+        assert len(lab.witness.held()) == 2, "it dies after it has given the lock"
+        assert second.run(f"{ssh} take 00000000000000B0 server2 1234567890abcded r0") == "taken\n"
 
     def test_reboot_is_a_new_boot_with_the_old_one_readable(self, lab: Lab) -> None:
         node = lab.nodes[0]

@@ -29,6 +29,7 @@ REFUSE = "refuse"  # the connection ends at once
 HANG = "hang"  # the connection stands and nothing comes
 DIE = "die"  # it dies between a lock and its answer, every time
 DIE_ONCE = "die once"  # … the next time only
+RACE = "race"  # who takes a lock is held until another does, too: both come at the same instant
 
 # In the folder that the tree sees as /witness: keys, the program, locks/.
 _COMMAND = r"""#!/bin/sh
@@ -39,6 +40,13 @@ case $MODE/$SSH_ORIGINAL_COMMAND in
         : >/witness/died
         kill -KILL "$PPID"
         exit 1
+        ;;
+    race/*take*)
+        : >/witness/race/$$
+        for _ in $(seq 500); do
+            [ "$(ls /witness/race | wc -l)" -lt 2 ] || break
+            sleep 0.01
+        done
         ;;
 esac
 exec /usr/bin/python3 -I /witness/program /witness/locks
@@ -81,7 +89,7 @@ class WitnessHost:
     def place(self, folder: Path) -> None:
         """Its folder, in that of the lab."""
         self._folder = folder / "witness"
-        self._folder.mkdir()
+        (self._folder / "race").mkdir(parents=True)
         (self._folder / "command").write_text(_COMMAND, encoding="ascii")
         (self._folder / "command").chmod(0o755)
         (self._folder / "authorized_keys").touch()
@@ -100,6 +108,13 @@ class WitnessHost:
             subprocess.run(set_up, check=True, timeout=30, stdout=subprocess.DEVNULL)
         with (self._folder / "authorized_keys").open("a", encoding="ascii") as keys:
             keys.write(f'command="/witness/command",restrict {key.strip()}\n')
+
+    def next_race(self) -> int:
+        """Ready for the next pair; returns how many came to the last one."""
+        racers = list((self._folder / "race").iterdir())
+        for racer in racers:
+            racer.unlink()
+        return len(racers)
 
     def held(self) -> list[str]:
         """The locks that are held, each a line."""
