@@ -928,12 +928,12 @@ def test_addresses_of_a_connection_section_are_found() -> None:
     ("survivor", "seconds", "risk"),
     [
         ("server1", 10, ()),
-        ("server1", 13, ()),  # 13 + 5 until DRBD tries again + 2
-        ("server1", 14, ("server2",)),
-        ("server2", 14, ("server1",)),
-        ("power", 14, ("server2",)),  # the number of server1 is lower
-        ("witness", 14, ("server1", "server2")),
-        ("none", 14, ()),
+        ("server1", 15, ()),  # 15 + 3 until DRBD tries again + 2
+        ("server1", 16, ("server2",)),
+        ("server2", 16, ("server1",)),
+        ("power", 16, ("server2",)),  # the number of server1 is lower
+        ("witness", 16, ("server1", "server2")),
+        ("none", 16, ()),
         ("none", 40, ("server1", "server2")),
     ],
 )
