@@ -21,7 +21,7 @@ SSH = "/usr/bin/ssh"
 FENCE = "\t\tfencing resource-and-stonith;\n"
 HANDLER = f'\t\tfence-peer "{fencing.HANDLER}";\n'
 # Times with which every policy has all of its grace.
-ROOMY = {O2CB: GOOD[O2CB] + "O2CB_IDLE_TIMEOUT_MS=52000\n"}
+ROOMY = {O2CB: GOOD[O2CB] + "O2CB_HEARTBEAT_THRESHOLD=41\nO2CB_IDLE_TIMEOUT_MS=74000\n"}
 POWER = {
     **GOOD,
     **ROOMY,
@@ -111,11 +111,11 @@ FAULTS: list[Fault] = [
     ("host", "survivor-unheeded", ERROR, SURVIVOR, DRBD, FENCE, "", "has no fencing", ("drbd-unfenced",)),
     ("quorum", "survivor-unheeded", ERROR, SURVIVOR, DRBD, FENCE, "", "has no fencing", ("drbd-unfenced",)),
     ("quorum", "drbd-no-fence-peer", WARNING, f"{DRBD}:3", DRBD, HANDLER, "", "no handler", NEVER),
-    ("host", "survivor-none", NOTE, SURVIVOR, OURS, "= server1", "= none", "reset 60 s after", ()),
+    ("host", "survivor-none", NOTE, SURVIVOR, OURS, "= server1", "= none", "reset 58 s after", ()),
     ("host", "survivor-none", NOTE, f"{OURS}:1", OURS, "survivor = server1\n", "", "stay frozen", ()),
     ("host", "survivor-unknown", ERROR, SURVIVOR, OURS, "= server1", "= Server1", "capital letters", ()),
     ("host", "survivor-unknown", ERROR, SURVIVOR, OURS, "= server1", "= server3", "server1 and server2", ()),
-    ("host", "survivor-not-lowest", WARNING, SURVIVOR, OURS, "= server1", "= server2\nlink_grace = 9s",
+    ("host", "survivor-not-lowest", WARNING, SURVIVOR, OURS, "= server1", "= server2\nlink_grace = 7s",
      "server2 has the number 1, server1 has 0", ()),
     ("power", "fence-agent-missing", ERROR, SURVIVOR, OURS, "\nfence_agent = fence_rack", "", "without", ()),
     ("power", "fence-agent-missing", ERROR, f"{OURS}:9", AGENT, "", None, "is not in /usr/local/sbin", ()),
@@ -143,13 +143,13 @@ FAULTS: list[Fault] = [
      "fence_options", ()),
     ("power", "fencing-unused-key", NOTE, f"{OURS}:10", OURS, "fence_rack\n", "fence_rack\nwitness = third\n",
      "survivor = witness, which is power", ()),
-    ("power", "fencing-late", WARNING, f"{OURS}:1", O2CB, "52000", "30000", "server2: notice 10.5 s",
+    ("power", "fencing-late", WARNING, f"{OURS}:1", O2CB, "74000", "30000", "server2: notice 20.5 s",
      ("link-grace-cut",)),
-    ("witness", "fencing-late", WARNING, f"{OURS}:1", DRBD, "protocol C;", "protocol C; ping-int 46;",
-     "of 56 s that O2CB leaves (quorum)", ("link-grace-cut",)),
+    ("witness", "fencing-late", WARNING, f"{OURS}:1", DRBD, "protocol C;", "protocol C; ping-int 33;",
+     "of 76 s that O2CB leaves (quorum)", ("link-grace-cut",)),
     ("host", "link-grace-cut", NOTE, f"{OURS}:9", OURS, "server1\n", "server1\nlink_grace = 1min\n",
-     "60 s is cut to 45.5 s on server1", ()),
-    ("witness", "link-grace-cut", NOTE, f"{OURS}:1", O2CB, "52000", "30000", "cut to 15.5 s on server2", ()),
+     "60 s is cut to 33.5 s on server1", ()),
+    ("witness", "link-grace-cut", NOTE, f"{OURS}:1", O2CB, "74000", "30000", "cut to 3.5 s on server2", ()),
 ]  # fmt: skip
 
 
@@ -399,7 +399,7 @@ def test_the_third_host_of_the_quorum_may_be_the_witness(box: Box) -> None:
 
 
 def test_the_times_that_create_writes_suit_a_host(box: Box) -> None:
-    net = "protocol C; ping-int 5; connect-int 5; timeout 45; ping-timeout 15;"
+    net = "protocol C; ping-int 3; connect-int 3; timeout 25; ping-timeout 15; ko-count 14;"
     there(box, {**GOOD, DRBD: GOOD[DRBD].replace("protocol C;", net)})
     assert look() == []
     # On the node without the lowest number, too: that has its own warning.
