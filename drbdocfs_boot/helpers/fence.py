@@ -25,13 +25,14 @@ from drbdocfs_boot.messages import Message
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.tools import drbd, journal, kmsg, o2cb, records, system, wake
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.tools.run import KILL, TERM, Process
+from drbdocfs_boot.tools.run import KILL, PATH, TERM, Process
 from drbdocfs_boot.verdict import EX_CONFIG, EX_DATAERR, EX_TEMPFAIL, EX_UNAVAILABLE
 
 ASK_LIMIT = 3.0  # seconds for a question to DRBD; after that /proc/drbd has to do
 LOOK_EVERY = 1.0
 CONNECT_EVERY = 5.0  # seconds between two tries to connect after a lost address
 TAKE_LIMIT = 8.0  # seconds for one question to the witness
+PROMOTION_LIMIT = 4.0  # the same at a promotion, for which 8.4 asks up to four times within 30 s
 AGENT_LIMIT = 30.0  # seconds to switch the peer on again
 NO_FREEZE = 1e12  # stands for the beginning of a freeze where there is none
 OVERTAKE_LIMIT = 3.0  # seconds that an older handler may take to end
@@ -51,12 +52,13 @@ class Handler:
         self.began = time.monotonic()
         self.host = os.uname().nodename
         self.stack, self.trouble = _configured(resource)
-        self.name = self.stack.name if self.stack is not None else resource
+        # A resource without a stack may have another stack's name: its records are none of ours.
+        self.name = self.stack.name if self.stack is not None else "@" + resource
         attached = records.read(self.name, "attach") or {}
         self.address = attached.get("ADDRESS", "")
         self.node = os.environ.get("DRBD_PEER_NODE_ID", "")  # DRBD 9, which may have a third node
         named = os.environ.get("DRBD_NODE_ID_" + self.node, "") if self.node else os.environ.get("DRBD_PEER", "")
-        self.peer = attached.get("PEER") or named or "the peer"
+        self.peer = (named if self.node else "") or attached.get("PEER") or named or "the peer"
         self.state = State()
         self.events: "Process | None" = None
         self.rest = b""
@@ -154,8 +156,8 @@ class Handler:
     def generation(self) -> str:
         """The data generation of the stack's volume, without the bit that says Primary: the same on both nodes when
         they lost each other.  Raises Failure."""
-        device = self.stack.device if self.stack is not None else ""
-        for slot in drbd.slots(self.state, device, ASK_LIMIT):
+        # Of the first volume, whichever is the stack's: both nodes have to take the same.
+        for slot in drbd.slots(self.state, "", ASK_LIMIT)[:1]:
             value = int(slot.current, 16) & ~1
             if value > 4:  # 0 and 4: no data yet (UUID_JUST_CREATED)
                 return f"{value:016X}"
@@ -197,6 +199,8 @@ class Handler:
         found = self.situation()
         if found == BACK:
             return self.back()
+        if self.node and self.node in self.state.tiebreakers:
+            return self.goes_on(PEER_OUTDATED, f"{self.peer} has no disk, so it has no data to go on with")
         if found == PROMOTION:
             return self.promotion()
         if found in (BAD_DISK, RUNNING):
@@ -269,6 +273,8 @@ class Handler:
         Both are needed: the record says who was chosen; the bitmap UUID says that the peer still has not got what was
         written since, so its data are older, it may not be promoted, and no other generation can be fought for.
         """
+        if self.stack is None:
+            return False
         if records.read(self.name, "survivor") is None and records.read(self.name, "alone") is None:
             return False
         try:
@@ -311,16 +317,32 @@ class Handler:
             reason = f"{self.peer} goes first"
             if self.wait("head start", self.began + plan.grace + plan.head_start, reason):
                 return self.back()
+        found = self.situation()
+        if found != LOST:
+            return self.frozen(self.refusal(found))
         left = max(self.began + plan.end - time.monotonic(), plan.decide)
+        self.busy()
         self.record("switching off", time.monotonic() + left, f"{stack.fence_agent} is to switch {self.peer} off")
         try:
-            off = agent.switch_off(stack.fence_agent, options, left, self.step)
+            off = agent.switch_off(stack.fence_agent, options, left, self.step, self.still_lost)
         except (Failure, OSError) as error:
             return self.frozen(f"{stack.fence_agent} could not be used: {_words(error)}")
+        if not off and self.situation() == BACK:
+            return self.back()
         if not off:
             return self.frozen(f"{stack.fence_agent} has not switched {self.peer} off")
         self._switch_on_later(stack.fence_agent, options)
         return self.goes_on(PEER_FENCED, f"{self.peer} is switched off, and {stack.fence_agent} confirms it")
+
+    def still_lost(self) -> bool:
+        """Asked before the peer is switched off."""
+        self.look(0.0)
+        return self.situation() == LOST
+
+    def busy(self) -> None:
+        """From here on the link is not watched all the time, so a newer handler's freeze may be a new one."""
+        if self.lock >= 0:
+            _sign(self.lock, NO_FREEZE)
 
     def _switch_on_later(self, program: str, options: "dict[str, str]") -> None:
         """Give the peer its power back, so that it boots and resyncs; nobody waits for that."""
@@ -354,7 +376,8 @@ class Handler:
         except (Failure, OSError) as error:
             return self.frozen(f"the lock cannot be asked for: {_words(error)}")
         nonce = os.urandom(8).hex()
-        records.mark_witness(self.name, stack.witness, self.host)
+        records.mark_witness(self.name, stack.witness, generation, nonce)
+        self.busy()
         until = max(self.began + plan.end, time.monotonic() + plan.decide)
         told = ""
         while True:
@@ -377,7 +400,7 @@ class Handler:
 
     def promotion(self) -> int:
         """Asked by a promotion without the peer: what the wait has decided holds."""
-        alone = records.read(self.name, "alone")
+        alone = records.read(self.name, "alone") if self.stack is not None else None
         if alone is None:
             self.tell("fence-promotion", reason="refused: nobody has decided that this node goes on without its peer;"
                       f" 'drbdocfs proceed {self.name}' does")  # fmt: skip
@@ -391,12 +414,13 @@ class Handler:
 
             try:
                 generation = self.generation()
-                records.mark_witness(self.name, self.stack.witness, self.host)
                 nonce = os.urandom(8).hex()
-                answer = witness.take(self.stack.witness, generation, self.host, nonce, self.resource, TAKE_LIMIT)
+                records.mark_witness(self.name, self.stack.witness, generation, nonce)
+                answer = witness.take(self.stack.witness, generation, self.host, nonce, self.resource, PROMOTION_LIMIT)
                 if answer.kind == "held":
                     self.tell("fence-promotion", reason=f"refused: {answer.holder} has the lock at"
-                              f" {self.stack.witness}, so it went on with these data")  # fmt: skip
+                              f" {self.stack.witness}, so it went on with these data; where it is lost for good see"
+                              " drbdocfs-witness(8) on how to release the lock")  # fmt: skip
                     return FROZEN
                 if answer.kind == "taken":
                     allowed = True
@@ -481,9 +505,7 @@ def _take_place(handler: Handler) -> int:
     An older handler that still runs has not seen the peer again, so the freeze is as old as it.  Raises Failure when
     it cannot be ended.
     """
-    name = system.path(f"{records.PLACE}/{handler.name}.fence-lock")
-    os.makedirs(os.path.dirname(name), 0o755, exist_ok=True)
-    lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    lock = _open_lock(handler.name)
     until = time.monotonic() + OVERTAKE_LIMIT
     number = TERM
     sent = (0, 0)
@@ -514,8 +536,22 @@ def _take_place(handler: Handler) -> int:
 
 def _sign(lock: int, began: float) -> None:
     """Who holds the lock, and since when its freeze lasts."""
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()} {began:.3f}".encode("ascii"), 0)
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()} {began:.3f}".encode("ascii"), 0)
+    except OSError:
+        pass  # a full /run: a newer handler waits for us then, and ends without a decision
+
+
+def _open_lock(name: str) -> int:
+    """Raises OSError."""
+    path = system.path(f"{records.PLACE}/{name}.fence-lock")
+    try:
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        # /run has no room even for that: our own file can be locked as well, for all stacks alike.
+        return os.open(__file__, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _holder(lock: int) -> int:
@@ -564,20 +600,20 @@ def release(name: str) -> int:
     marker = records.witness(name)
     if marker is None:
         return 0
-    lock = os.open(
-        system.path(f"{records.PLACE}/{name}.fence-lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
+    lock = _open_lock(name)
     try:
         return _release(name, lock, *marker)
     finally:
         os.close(lock)
 
 
-def _release(name: str, lock: int, where: str, holder: str) -> int:
+def _release(name: str, lock: int, where: str, locks: "list[tuple[str, str]]") -> int:
     from drbdocfs_boot.tools import witness
 
-    attached = records.read(name, "attach") or {}
-    handler = Handler(attached.get("RESOURCE", ""))
+    resource = (records.read(name, "attach") or {}).get("RESOURCE", "")
+    if not resource:
+        return EX_TEMPFAIL  # it is being stopped
+    handler = Handler(resource)
     handler.name = name
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -589,8 +625,8 @@ def _release(name: str, lock: int, where: str, holder: str) -> int:
     if drbd.verdict(handler.state, handler.resource).status != 0:
         return EX_TEMPFAIL
     try:
-        for held in witness.held(where, holder, handler.resource, TAKE_LIMIT):
-            answer = witness.release(where, held.generation, held.nonce, TAKE_LIMIT)
+        for generation, nonce in locks:
+            answer = witness.release(where, generation, nonce, TAKE_LIMIT)
             if answer.kind == witness.ERROR:
                 raise Failure(EX_UNAVAILABLE, answer.said)
     except (Failure, OSError) as error:
@@ -608,9 +644,7 @@ def dry_run(resource: str) -> int:
         return EX_CONFIG
     handler.settle(ASK_LIMIT)
     handler.close()
-    plan = fencing.plan(
-        handler.stack.survivor, handler.stack.link_grace / 1_000_000, handler.times(), handler.lowest()
-    )
+    plan = fencing.plan(handler.stack.survivor, handler.stack.link_grace / 1_000_000, handler.times(), handler.lowest())
     print(f"stack {handler.name}, resource {resource}, peer {handler.peer}, now: {handler.situation()}")
     print(plan.sum)
     survivor = handler.stack.survivor
@@ -631,6 +665,8 @@ def dry_run(resource: str) -> int:
 
 def main() -> int:
     """Entry point of libexec/fence-peer."""
+    # The kernel's own PATH for its helpers is short, and an agent may be in /usr/local.
+    os.environ["PATH"] = os.environ.get("PATH", "") + ":" + PATH
     words = sys.argv[1:]
     resource = os.environ.get("DRBD_RESOURCE", "")
     if words == ["--dry-run"] and resource:

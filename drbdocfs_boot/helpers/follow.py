@@ -422,10 +422,10 @@ class Follow:
         if stack.verdict.kind != READY:
             stack.release_due = now
             return
-        if stack.release_due is None or now < stack.release_due:
-            return
         if records.witness(stack.name) is None:
             stack.release_due = None
+            return
+        if stack.release_due is not None and now < stack.release_due:
             return
         stack.release_due = now + RELEASE_EVERY
         try:

@@ -11,6 +11,7 @@ from drbdocfs_boot.verdict import (
     EX_CONFIG,
     EX_TEMPFAIL,
     EX_UNAVAILABLE,
+    READY,
     SPLIT_BRAIN,
     STAND_ALONE,
     Verdict,
@@ -44,6 +45,10 @@ def start(layer: Layer) -> None:
         verdict = drbd.verdict(state, resource)
         if verdict.kind == STAND_ALONE and alone and not address.present(own):
             verdict = judge(state, resource, ADDRESS)  # as the wait has it: the kernel log need not say so
+        if verdict.kind == READY and alone:
+            # The peer has come after all, and may have been promoted before us: alone is over.
+            records.remove(layer.instance, "alone")
+            alone = False
         if verdict.final:
             _again(layer, verdict)
             raise Failure(verdict.status, f"not promoted: {verdict.reason}", verdict.advice)

@@ -181,15 +181,19 @@ def call(program: str, options: "dict[str, str]", action: str, limit: float) -> 
         return Outcome(None, f"cannot be started: {error.strerror}", time.monotonic() - began)
     said = b""
     cut = False
-    while process.fds and process.wait(0) is None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            break
-        # An agent's end does not end this read while a child of it holds the pipe: so it is looked for often.
-        for _, data in process.read(min(left, 0.1)):
-            cut = cut or len(said) + len(data) > KEPT
-            said += data[: KEPT - len(said)]
-    code = process.wait(max(0.0, deadline - time.monotonic()))
+    try:
+        while process.fds and process.wait(0) is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            # An agent's end does not end this read while a child of it holds the pipe: so it is looked for often.
+            for _, data in process.read(min(left, 0.1)):
+                cut = cut or len(said) + len(data) > KEPT
+                said += data[: KEPT - len(said)]
+        code = process.wait(max(0.0, deadline - time.monotonic()))
+    except BaseException:
+        process.end()  # whoever ends us does not want somebody switched off later
+        raise
     for _ in range(KEPT // 65536 + 2):
         for _, data in process.read(0):
             cut = cut or len(said) + len(data) > KEPT
@@ -215,13 +219,19 @@ def _status(outcome: Outcome) -> str:
     return UNKNOWN if outcome.code is None else _STATUS.get(outcome.code, UNKNOWN)
 
 
-def switch_off(program: str, options: "dict[str, str]", limit: float, tell: "Callable[[str], object]") -> bool:
+def switch_off(
+    program: str,
+    options: "dict[str, str]",
+    limit: float,
+    tell: "Callable[[str], object]",
+    go: "Callable[[], bool]" = lambda: True,
+) -> bool:
     """Switch the host off; True only when an ``off`` said that it is done and a status after it says off.
 
-    Tried again until ``limit`` is over.  ``tell`` gets a line for each step.  Raises Failure (69) when the agent is
-    missing or cannot be run.
+    Tried again until ``limit`` is over.  ``tell`` gets a line for each step; ``go`` is asked before each ``off``, and
+    there is none once it says no.  Raises Failure (69) when the agent is missing or cannot be run.
     """
-    return _switch(program, options, OFF, limit, tell)
+    return _switch(program, options, OFF, limit, tell, go)
 
 
 def switch_on(
@@ -232,7 +242,12 @@ def switch_on(
 
 
 def _switch(
-    program: str, options: "dict[str, str]", wanted: str, limit: float, tell: "Callable[[str], object]"
+    program: str,
+    options: "dict[str, str]",
+    wanted: str,
+    limit: float,
+    tell: "Callable[[str], object]",
+    go: "Callable[[], bool]" = lambda: True,
 ) -> bool:
     deadline = time.monotonic() + limit
 
@@ -246,7 +261,7 @@ def _switch(
 
     name = program.rpartition("/")[2]
     done = False
-    while share():
+    while share() and go():
         outcome = call(program, options, wanted, share())
         tell(f"{name} {wanted}: {outcome.words}")
         done = done or outcome.code == 0

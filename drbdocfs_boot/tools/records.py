@@ -80,23 +80,28 @@ def mark_split_brain(instance: str) -> None:
     os.rename(name + ".new", name)
 
 
-def witness(instance: str) -> "tuple[str, str] | None":
-    """(witness, holder) of a lock that was asked for and not given back yet; None when there is none.
+def witness(instance: str) -> "tuple[str, list[tuple[str, str]]] | None":
+    """(witness, [(generation, nonce), ...]) of the locks that were asked for and not given back yet; None: none.
 
     It outlives a reset: the lock would stay at the witness, and keep the other node from winning once it has to.
     """
     text = system.read(f"{MARKERS}/{instance}.witness")
     lines = [] if text is None else text.split("\n")
-    return (lines[0], lines[1]) if len(lines) >= 2 and lines[0] else None
+    locks = [(words[0], words[1]) for words in (line.split() for line in lines[1:]) if len(words) == 2]
+    return (lines[0], locks) if lines and lines[0] and locks else None
 
 
-def mark_witness(instance: str, where: str, holder: str) -> None:
+def mark_witness(instance: str, where: str, generation: str, nonce: str) -> None:
     """Remember that a lock is asked for.  Best effort: with a full disk the decision is more important."""
     name = system.path(f"{MARKERS}/{instance}.witness")
+    before = witness(instance)
+    locks = before[1] if before is not None and before[0] == where else []
     try:
         os.makedirs(os.path.dirname(name), 0o755, exist_ok=True)
         with open(name + ".new", "w", encoding="utf-8") as file:
-            file.write(f"{where}\n{holder}\n")
+            file.write(
+                "".join(line + "\n" for line in (where, *(f"{a} {b}" for a, b in locks), f"{generation} {nonce}"))
+            )
             file.flush()
             os.fsync(file.fileno())
         os.rename(name + ".new", name)

@@ -17,7 +17,7 @@ import pytest
 from drbdocfs_boot import fencing
 from drbdocfs_boot.helpers import address, fence
 from drbdocfs_boot.messages import KINDS
-from drbdocfs_boot.tools import journal, records, witness
+from drbdocfs_boot.tools import drbd, journal, records, witness
 from drbdocfs_boot.tools.failure import Failure
 
 from .conftest import Box
@@ -294,6 +294,13 @@ def test_the_third_node_of_drbd_9_is_not_the_peer(node: Node) -> None:
     records.remove("web", "survivor")
     node.box.monkeypatch.setenv("DRBD_PEER_NODE_ID", "2")
     assert node.call() == 1, "the lost one is connected"
+    # A third node without a disk, and without a connection: it has no data to go on with.
+    node.configure(survivor="server2")
+    tie = "exists connection name:r0 peer-node-id:2 conn-name:tie connection:Connecting role:Unknown\n" + third.replace(
+        "replication:Established peer-disk:Diskless", "replication:Off peer-disk:Diskless peer-client:yes"
+    )
+    node.box.write("/state", LOST.replace("exists -\n", tie + "exists -\n"))
+    assert node.call() == 4
 
 
 # --- as a process -------------------------------------------------------------------------------------------------
@@ -430,7 +437,6 @@ class Locks:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answers: list[witness.Answer] = [witness.Answer(witness.TAKEN)]
         self.asked: list[tuple[str, ...]] = []
-        self.there: list[witness.Lock] = []
         self.released: list[tuple[str, str]] = []
         self.release_kind = witness.RELEASED
 
@@ -444,7 +450,6 @@ class Locks:
 
         monkeypatch.setattr(witness, "take", take)
         monkeypatch.setattr(witness, "release", release)
-        monkeypatch.setattr(witness, "held", lambda *_: self.there)
 
 
 @pytest.fixture
@@ -459,7 +464,7 @@ def test_who_has_the_lock_goes_on(node: Node, locks: Locks) -> None:
     # The generation is that of both nodes: without the bit that says that this one was Primary.
     assert (where, generation, holder, label) == ("tie", "D799598BB6737F4E", "server1", "r0")
     assert len(nonce) == 16
-    assert records.witness("web") == ("tie", "server1"), "to be given back once both are in step again"
+    assert records.witness("web") == ("tie", [(generation, nonce)]), "to be given back once both are in step again"
 
 
 def test_who_has_not_the_lock_stays_frozen(node: Node, locks: Locks) -> None:
@@ -508,8 +513,8 @@ def test_a_promotion_asks_the_witness_too(node: Node, locks: Locks) -> None:
 
 
 def test_the_locks_are_given_back_when_both_are_in_step(node: Node, locks: Locks) -> None:
-    locks.there = [witness.Lock("D799598BB6737F4E", "server1", "abc", "now", "r0")]
-    records.mark_witness("web", "tie", "server1")
+    records.mark_witness("web", "tie", "D799598BB6737F4E", "abc")
+    records.mark_witness("web", "tie", "D799598BB6737F4E", "def")
     assert fence.release("web") == 75, "not while the link is lost"
     assert locks.released == []
     node.box.write("/state", READY)
@@ -518,13 +523,13 @@ def test_the_locks_are_given_back_when_both_are_in_step(node: Node, locks: Locks
     assert records.witness("web") is not None, "to be tried again"
     locks.release_kind = witness.RELEASED
     assert fence.release("web") == 0
-    assert locks.released[-1] == ("D799598BB6737F4E", "abc")
+    assert locks.released[-2:] == [("D799598BB6737F4E", "abc"), ("D799598BB6737F4E", "def")]
     assert records.witness("web") is None
     assert fence.release("web") == 0
 
 
 def test_a_release_makes_way_for_a_handler_and_no_freeze_older(node: Node, locks: Locks) -> None:
-    records.mark_witness("web", "tie", "server1")
+    records.mark_witness("web", "tie", "D799598BB6737F4E", "abc")
     node.box.write("/state", "")  # a drbdsetup that says nothing: the release waits for it
     node.box.tool("drbdsetup", "exec sleep 30")
     release = start(node, "--release", "web")
@@ -578,6 +583,19 @@ def test_a_peer_that_is_off_is_fenced_and_gets_its_power_back(node: Node, agent:
     assert asked[-1] in ("on", "status")
     assert "is switched off, and fence_x confirms it" in node.words("fence-goes-on")
     os.wait()
+
+
+def test_a_peer_that_is_back_is_not_switched_off(node: Node, agent: Box) -> None:
+    """The link comes back while an agent fails, and before it is tried again."""
+    agent.tool("fence_x", f"echo x >> $ROOT/asked; cat > $ROOT/state <<'X'\n{BACK}X\nexit 1")
+    agent.monkeypatch.setattr(fence.Handler, "look", lambda handler, pause: _read_again(handler))
+    assert node.call() == 1
+    assert (agent.root / "asked").read_text() == "x\n"
+    assert node.kinds()[-1] == "fence-back"
+
+
+def _read_again(handler: fence.Handler) -> None:
+    handler.state = drbd.state(handler.resource)
 
 
 def test_an_agent_that_lies_leaves_the_node_frozen(node: Node, agent: Box) -> None:
