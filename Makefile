@@ -37,7 +37,7 @@ help:
 	@echo 'make demo        two virtual machines, the package installed, both rebooted, the file system on both'
 	@echo 'make test        everything: check, packages, a systemd of its own, two virtual machines'
 	@echo 'make check       linters, unit and generator tests (under a minute)'
-	@echo 'make resilience  the tests of the virtual machines REPEAT=$(REPEAT) times'
+	@echo 'make resilience  the tests of the virtual machines REPEAT=$(REPEAT) times, and each way to lose the link'
 	@echo 'make bench       the time of the generator against the bare interpreter and systemd-fstab-generator'
 	@echo 'make deb, rpm    the package, in dist/'
 	@echo 'make clean       remove what was built'
@@ -96,6 +96,7 @@ resilience: deb setup-lab
 		echo "round $$round of $(REPEAT)"; \
 		$(PYTEST) $(LABS_SIDE_BY_SIDE) --durations=15 tests/lab; \
 	done
+	$(PYTHON) -m tests.lab.matrix
 
 bench: setup-check
 	$(PYTHON) tests/bench/bench_generator.py

@@ -200,7 +200,8 @@ class Handler:
         if found == BACK:
             return self.back()
         if self.node and self.node in self.state.tiebreakers:
-            return self.goes_on(PEER_OUTDATED, f"{self.peer} has no disk, so it has no data to go on with")
+            self.step(f"{self.peer}, which has no disk, is gone: it has no data to go on with")
+            return PEER_OUTDATED
         if found == PROMOTION:
             return self.promotion()
         if found in (BAD_DISK, RUNNING):
