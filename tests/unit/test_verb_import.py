@@ -91,6 +91,7 @@ def test_the_command_that_does_what_was_shown_has_what_was_given(
 def test_the_command_that_does_what_was_shown_is_for_the_same_root(
     host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    host.put("/sys/module/drbd/version", "8.4.11")
     assert main(["--root", str(host.root), "import", "--survivor", "none"]) == 0
     shown = capsys.readouterr().out.splitlines()[-1]
     assert shown == f"  drbdocfs --root {host.root} import --write --survivor none"
