@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -30,6 +31,7 @@ CLOCK_LIMIT = 30.0
 # What a description holds beside what the administrator says.
 MADE = ("secret", "uuid", "hmac")
 HANDLER = "/usr/libexec/drbdocfs-boot/fence-peer"
+WITNESS = "/usr/libexec/drbdocfs-boot/witness"
 FENCE_OPTIONS = "/etc/drbdocfs/fence.conf"
 # DRBD's own times with fencing, so that a lost link is noticed in 7.5 s: ping-int and connect-int in seconds, timeout
 # and ping-timeout in tenths of one.  timeout has to be less than the first two.  A peer that answers and does not write
@@ -494,10 +496,18 @@ def left_to_do(d: Description) -> list[str]:
     if d.survivor == "power":
         found.append(
             f"before a lost link: {d.fence_options or FENCE_OPTIONS} on both hosts, mode 600, how {d.fence_agent}"
-            " switches each of them off: drbdocfs.conf(5)"
+            " switches each of them off: drbdocfs-fence.conf(5)"
         )
-    if d.survivor == "witness" and not d.witness.startswith("/"):
-        found.append(f"before a lost link: root of both hosts needs a key for ssh to {d.witness}: drbdocfs.conf(5)")
+    if d.survivor == "witness" and d.witness.startswith("/"):
+        found.append(
+            f"before a lost link: '{WITNESS} {shlex.quote(d.witness)} init' on one of the two, then the same with"
+            " 'probe' on both, which has to say the same name: drbdocfs-witness(8)"
+        )
+    elif d.survivor == "witness":
+        found.append(
+            f"before a lost link: the witness has to be set up on {d.witness.rpartition('@')[2]}, with a key for root"
+            " of both hosts and the host's own key known to both: drbdocfs-witness(8)"
+        )
     if d.third is not None:
         name, address, _ = d.third
         found.append(

@@ -185,7 +185,8 @@ BOOK = Book(
         WARNING,
         "a decision comes too late for O2CB",
         "The node is reset before it can go on, so nobody is left.",
-        "a lower ping-int in net { }, which counts twice, or higher limits of O2CB, the same on both hosts",
+        "a lower ping-int in net { }, which counts twice, or higher limits of O2CB with the stack stopped on both; "
+        "the same on both hosts",
     ),
     link_grace_cut=Rule(
         NOTE,
@@ -621,4 +622,6 @@ def _more(one: Times, strict: bool, seconds: float) -> str:
         name, value = ("ping-int", f"{one.ping_int:g}")
         if one.ping_timeout > 2 * one.ping_int:
             name, value = ("ping-timeout", f"{one.ping_timeout * 10:g}")
-    return f"{' and '.join(changes)}, or a lower {name} in net {{ }} (now {value}); the same on both hosts"
+    # O2CB takes its limits when its cluster comes up, and nodes whose limits differ refuse each other's connection.
+    o2cb = f"{' and '.join(changes)}, with the stack stopped on both, or " if changes else ""
+    return f"{o2cb}a lower {name} in net {{ }} (now {value}); the same on both hosts"

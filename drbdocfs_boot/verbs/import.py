@@ -8,6 +8,7 @@ import errno
 import glob
 import os
 import re
+import shlex
 import stat
 import sys
 import time
@@ -179,6 +180,16 @@ def _refuse_not_enabled(why: str) -> int:
 # Show and write
 
 
+def _again(args: argparse.Namespace) -> str:
+    """The command that does what was shown: with what was given for it."""
+    words = ["drbdocfs", *(["--root", args.root] if args.root else []), "import", "--write"]
+    for option in ("resource", *OPTIONS):
+        value = getattr(args, option)
+        if value:
+            words += ["--" + option.replace("_", "-"), value]
+    return _printable(" ".join(shlex.quote(word) for word in words))
+
+
 def _import(args: argparse.Namespace) -> int:
     begun = next((one for one in changes.all_sets()[::-1] if one.state in (changes.BEGUN, changes.UNDOING)), None)
     if begun is not None and (begun.state == changes.UNDOING or not args.write):
@@ -219,7 +230,7 @@ def _import(args: argparse.Namespace) -> int:
     if status is not None:
         return status
     if not args.write:
-        print("\nNothing was changed.  'drbdocfs import --write' does it, with backups below " + changes.PLACE + ".")
+        print(f"\nNothing was changed.  This does it, with backups below {changes.PLACE}:\n  {_again(args)}")
         return EX_OK
     if not_enabled:
         return _refuse_not_enabled(not_enabled)

@@ -429,7 +429,8 @@ def test_what_is_advised_for_more_time_is_enough(
         found = [f for f in look() if f.code in ("fencing-late", "link-grace-cut")]
         if not found:
             break
-        for change_ in found[0].advice.partition(", or")[0].split(" and "):
+        assert ", with the stack stopped on both, or " in found[0].advice
+        for change_ in found[0].advice.partition(", with")[0].split(" and "):
             key, _, value = change_.partition(" (now")[0].partition("=")
             assert values[key] in change_
             assert int(value) > int(values[key])

@@ -130,6 +130,34 @@ def tiebroken(**changes: Any) -> Description:
     return description(**{"survivor": "none", "tiebreaker": "server3=10.181.76.3:7790", **changes})
 
 
+def test_the_documentation_s_tiebreaker_is_what_drbdadm_takes(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/fencing.md").read_text().partition("## DRBD 9: quorum")[2]
+    block = text.partition("    resource r0 {\n")[2].partition("\n    }\n")[0]
+    file = tmp_path / "documented.conf"
+    file.write_text("resource r0 {\n" + block + "\n}\n")
+    hosts = {"server1": "10.181.76.10", "server2": "10.181.76.11", "HOST3": "10.181.76.12"}
+    for host, address in hosts.items():
+        done = subprocess.run(
+            ["drbdadm", "-c", str(file), "-d", "adjust", "r0"],
+            env={**os.environ, "__DRBD_NODE__": host, "DRBD_DRIVER_VERSION_OVERRIDE": DRIVERS[9]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0
+        # It ends with 0 when it asks for 'connection' sections, too.
+        assert done.stderr.split() == f"found __DRBD_NODE__ in environment PRETENDING that I am >>{host}<<".split()
+        assert "--quorum=majority --on-no-quorum=suspend-io" in done.stdout
+        lines = done.stdout.splitlines()
+        for number, (peer, there) in enumerate(hosts.items()):
+            found = [line for line in lines if f"new-peer r0 {number} --_name={peer} " in line]
+            assert len(found) == (peer != host)
+            for line in found:
+                fencing = "dont-care" if "HOST3" in (host, peer) else "resource-and-stonith"
+                assert f"--fencing={fencing}" in line.split()
+                assert f"drbdsetup new-path r0 {number} ipv4:{address}:7789 ipv4:{there}:7789" in lines
+
+
 def test_drbdadm_takes_a_tiebreaker_without_a_disk(tmp_path: Path) -> None:
     text = drbdadm(tmp_path, tiebroken(), 9, "adjust", "r0")
     lines = text.splitlines()
@@ -404,6 +432,14 @@ def test_what_is_left_to_do_names_the_files_and_never_a_secret() -> None:
     power, proof = creating.left_to_do(description(survivor="power", fence_agent="fence_ipmilan"))
     assert "/etc/drbdocfs/fence.conf on both hosts, mode 600" in power
     assert proof.startswith("'drbdocfs fence-test web'")
+    assert "drbdocfs-fence.conf(5)" in power
+    witness, proof = creating.left_to_do(description(survivor="witness", witness="tie@10.181.76.9:2222"))
+    assert "set up on 10.181.76.9:2222, with a key for root of both hosts" in witness
+    assert witness.endswith("drbdocfs-witness(8)")
+    assert proof.startswith("'drbdocfs fence-test web'")
+    directory, _ = creating.left_to_do(description(survivor="witness", witness="/mnt/nas/locks"))
+    assert "'/usr/libexec/drbdocfs-boot/witness /mnt/nas/locks init' on one of the two" in directory
+    assert directory.endswith("drbdocfs-witness(8)")
     (third,) = creating.left_to_do(tiebroken())
     assert "on server3 (10.181.76.3), with DRBD 9: copy /etc/drbd.d/r0.res there (mode 600" in third
     assert "'drbdadm up r0'" in third

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,8 +68,33 @@ def test_showing_changes_nothing(host: Host, capsys: pytest.CaptureFixture[str])
     assert "Left alone:\n  /etc/init.d/o2cb: stays: drbdocfs-o2cb@web.service starts after it" in out
     assert "  /etc/init.d/ocfs2: stays: it does not mount ours, which has noauto in fstab\n" in out
     assert "/etc/drbd.d/r0.res:6: DRBD 9 refuses 'syncer" in out
-    assert out.endswith("'drbdocfs import --write' does it, with backups below /var/lib/drbdocfs/import.\n")
+    assert out.endswith(
+        "\nNothing was changed.  This does it, with backups below /var/lib/drbdocfs/import:\n"
+        "  drbdocfs import --write\n"
+    )
     assert "\x1b" not in out
+
+
+def test_the_command_that_does_what_was_shown_has_what_was_given(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.put("/sys/module/drbd/version", "8.4.11")
+    given = ["--resource", "r0", "--name", "shop", "--survivor", "witness", "--witness", "/mnt/the nas"]
+    assert main(["import", *given]) == 0
+    shown = capsys.readouterr().out.splitlines()[-1]
+    assert shlex.split(shown)[:3] == ["drbdocfs", "import", "--write"]
+    assert main(shlex.split(shown)[1:]) == 0
+    (stack,) = lean.read(str(host.root)).stacks
+    assert (stack.name, stack.survivor, stack.witness) == ("shop", "witness", "/mnt/the nas")
+
+
+def test_the_command_that_does_what_was_shown_is_for_the_same_root(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.put("/sys/module/drbd/version", "8.4.11")
+    assert main(["--root", str(host.root), "import", "--survivor", "none"]) == 0
+    shown = capsys.readouterr().out.splitlines()[-1]
+    assert shown == f"  drbdocfs --root {host.root} import --write --survivor none"
 
 
 def test_fencing_is_shown_and_only_a_survivor_writes_it(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
