@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drbdocfs_boot import drbdconf, fencing
+from drbdocfs_boot.checks import resource
+from drbdocfs_boot.checks.resource import Host
 from drbdocfs_boot.drbdconf import Statement
 from drbdocfs_boot.exits import EX_DATAERR, EX_NO, EX_OK, EX_UNAVAILABLE
 
@@ -44,8 +46,9 @@ class Side:
 
     ``keys``: KEYS as text, link_grace in microseconds; ``in_force``: every value of fencing in the kernel; ``net``:
     DRBD's times as they are in force, in DRBD's units; ``threshold``, ``idle``: O2CB's, None where its cluster is not
-    there; ``numbers``: O2CB's numbers of the nodes; ``addresses``: host -> ADDRESS:PORT of DRBD; ``unread``: what
-    could not be read, in words.
+    there; ``numbers``: O2CB's numbers of the nodes; ``addresses``: host -> ADDRESS:PORT of DRBD; ``thirds``: hosts
+    without a disk, which are in nothing else of this; ``file``: where the stack's section stands; ``unread``: what could
+    not be read, in words.
     """
 
     host: str
@@ -71,6 +74,8 @@ class Side:
     idle: float | None = None
     numbers: Mapping[str, str] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
+    thirds: Sequence[str] = ()
+    file: str = "/etc/drbdocfs/drbdocfs.conf"
     unread: Sequence[str] = ()
 
     @property
@@ -144,9 +149,15 @@ def _all(statements: Iterable[Statement]) -> Iterable[Statement]:
         yield from _all(one.children or ())
 
 
-def settings(text: str, name: str) -> list[str]:
-    """Every value of a setting in what ``drbdsetup show`` or ``drbdadm dump`` says, wherever it stands."""
-    found = [s for s in _all(drbdconf.parse(text, "-")[0]) if s.children is None and s.words[:1] == (name,)]
+def thirds(dump: str) -> list[Host]:
+    """The hosts without a disk in what ``drbdadm dump`` says."""
+    found = drbdconf.Configuration(drbdconf.parse(dump, "-")[0])
+    return [host for one in found.resources() for host in resource.Resource(found, one).hosts.values() if host.diskless]
+
+
+def settings(text: str, name: str, apart: Iterable[Host] = ()) -> list[str]:
+    """Every value of a setting in what ``drbdsetup show`` says, but of the connections to the hosts ``apart``."""
+    found = resource.everywhere(drbdconf.parse(text, "-")[0], name, apart)
     return list(dict.fromkeys(s.words[1] for s in found if len(s.words) > 1))
 
 
@@ -159,7 +170,7 @@ def handler(dump: str) -> str:
 
 
 def addresses(dump: str) -> dict[str, str]:
-    """host -> ADDRESS:PORT in what ``drbdadm dump`` says, the first of each."""
+    """host -> ADDRESS:PORT in what ``drbdadm dump`` says, the first of each; without the hosts that have no disk."""
     found: dict[str, str] = {}
     for one in _all(drbdconf.parse(dump, "-")[0]):
         if one.words[:1] == ("on",):
@@ -168,14 +179,16 @@ def addresses(dump: str) -> dict[str, str]:
                     found.setdefault(name, address.words[-1])
         elif one.words[:1] == ("host",) and "address" in one.words and len(one.words) > 3:
             found.setdefault(one.words[1], one.words[-1])
-    return found
+    apart = {host.name for host in thirds(dump)}
+    return {name: address for name, address in found.items() if name not in apart}
 
 
-def times(show: str) -> dict[str, float]:
+def times(show: str, apart: Iterable[Host] = ()) -> dict[str, float]:
     """DRBD's times in what ``drbdsetup show --show-defaults`` says; the longest where connections differ."""
+    apart = tuple(apart)
     found = {}
     for key in ("ping-int", "ping-timeout", "timeout", "connect-int"):
-        numbers = [float(value) for value in settings(show, key) if value.isdigit()]
+        numbers = [float(value) for value in settings(show, key, apart) if value.isdigit()]
         if numbers:
             found[key] = max(numbers)
     return found
@@ -203,7 +216,7 @@ def configuration(own: Side, other: Side | None) -> list[Row]:
     hosts = {*own.addresses, *own.numbers, own.host, *([other.host] if other else [])}
     lacking = _lacking(own)
     if lacking:
-        rows.append(Row(FAILED, step, own.host, f"{shown}: {lacking}", f"drbdocfs.conf(5), section [{own.stack}]"))
+        rows.append(Row(FAILED, step, own.host, f"{shown}: {lacking}", f"section [{own.stack}] of {own.file}; drbdocfs.conf(5)"))
     elif own.survivor not in (fencing.NONE, fencing.POWER, fencing.WITNESS, *hosts):
         text = f"survivor = {own.survivor}, but the nodes are {' and '.join(sorted(hosts))}"
         rows.append(Row(FAILED, step, own.host, text, "the survivor's name as 'uname -n' prints it there"))
@@ -216,7 +229,10 @@ def configuration(own: Side, other: Side | None) -> list[Row]:
         ]  # fmt: skip
         danger = both_go_on(own, other)
         text = "; ".join(parts) + (". A lost link would let both nodes go on, each for itself" if danger else "")
-        advice = f"the same keys in section [{own.stack}] of /etc/drbdocfs/drbdocfs.conf on both nodes"
+        places = f"{own.file} on both nodes"
+        if own.file != other.file:
+            places = f"{own.file} on {own.host} and {other.file} on {other.host}"
+        advice = f"the same keys in section [{own.stack}] of {places}"
         rows.append(Row(FAILED, step, "", text, advice, danger=danger))
     return rows or [Row(OK, step, "", f"the same on both: {shown}")]
 
@@ -246,9 +262,11 @@ def both_go_on(one: Side, other: Side) -> bool:
     """
 
     def may(side: Side) -> bool:
-        return not freezes(side) or side.survivor in (fencing.POWER, fencing.WITNESS, side.host)
+        if not freezes(side):
+            return not stops(side)
+        return side.survivor in (fencing.POWER, fencing.WITNESS, side.host)
 
-    if quorum(one) or quorum(other) or not (may(one) and may(other)):
+    if not (may(one) and may(other)):
         return False
     if not freezes(one) or not freezes(other):
         return True
@@ -256,8 +274,13 @@ def both_go_on(one: Side, other: Side) -> bool:
     return one.survivor != other.survivor or one.survivor not in (fencing.POWER, fencing.WITNESS)
 
 
-def quorum(side: Side) -> bool:
-    return side.quorum not in ("", "off")
+def stops(side: Side) -> bool:
+    """Whether quorum stops a node that loses its peer.
+
+    Not where there is a third host: each of two Primaries that still see it keeps its quorum by it (drbd_state.c,
+    calc_quorum).
+    """
+    return side.quorum not in ("", "off", "1") and not side.thirds
 
 
 def kernel(own: Side, other: Side | None) -> list[Row]:
@@ -271,13 +294,16 @@ def kernel(own: Side, other: Side | None) -> list[Row]:
         if side.unread:
             rows.append(Row(FAILED, step, host, "; ".join(side.unread), f"'drbdocfs status {side.stack}' there"))
             continue
-        if quorum(side) and not freezes(side):
-            rows.append(Row(NOT_TESTED, step, host, f"quorum {side.quorum} is in force instead of fencing"))
+        if stops(side) and not freezes(side):
+            text = f"quorum {side.quorum} is in force instead of fencing: both nodes stop when the link is lost"
+            rows.append(Row(NOT_TESTED, step, host, text))
             continue
         danger = other is not None and both_go_on(own, other)
         if not freezes(side):
             value = ", ".join(side.in_force) or "nothing, which is dont-care"
             text = f"the kernel has fencing {value}: a lost link leaves this node writing by itself"
+            if side.thirds and side.quorum not in ("", "off"):
+                text += f"; where only that link is lost both keep the quorum {side.quorum} by {', '.join(side.thirds)}"
             advice = f"'{place} {{ fencing {FREEZING}; }}' on both nodes, then 'drbdadm adjust {side.resource}'"
             rows.append(Row(FAILED, step, host, text, advice, danger=danger))
         else:
@@ -324,7 +350,7 @@ def plans(own: Side, other: Side | None) -> list[Row]:
         if side is None:
             continue
         step, host = "plan", side.host
-        if quorum(side) and not freezes(side):
+        if stops(side) and not freezes(side):
             rows.append(Row(NOT_TESTED, step, host, "without fencing there is no plan"))
             continue
         if side.threshold is None or side.idle is None:
@@ -335,13 +361,14 @@ def plans(own: Side, other: Side | None) -> list[Row]:
         if not plan.fits:
             advice = (
                 "shorter times of DRBD (net: ping-int, ping-timeout, timeout), a shorter link_grace,"
-                " or longer ones of O2CB (O2CB_HEARTBEAT_THRESHOLD, O2CB_IDLE_TIMEOUT_MS), the same on both nodes"
+                " or longer ones of O2CB (O2CB_HEARTBEAT_THRESHOLD, O2CB_IDLE_TIMEOUT_MS, with the stack stopped on both),"
+                " the same on both nodes"
             )
             text = f"{plan.sum}: too long, so OCFS2 resets this node before the decision"
             rows.append(Row(FAILED, step, host, text, advice))
         elif plan.cut:
             text = f"{plan.sum}; link_grace is {side.grace:g} s, more than fits"
-            rows.append(Row(OK, step, host, text, "a shorter link_grace, or longer limits of O2CB"))
+            rows.append(Row(OK, step, host, text, "a shorter link_grace, or longer limits of O2CB, with the stack stopped on both"))
         else:
             rows.append(Row(OK, step, host, plan.sum))
     if other is not None:
@@ -350,7 +377,7 @@ def plans(own: Side, other: Side | None) -> list[Row]:
             if None not in (one, two) and one != two:
                 what = {"threshold": "O2CB's dead_threshold", "idle": "O2CB's idle timeout (s)"}[name]
                 text = f"{what}: {one:g} on {own.host}, {two:g} on {other.host}"
-                rows.append(Row(FAILED, "plan", "", text, "the same in /etc/default/o2cb on both nodes"))
+                rows.append(Row(FAILED, "plan", "", text, "the same in /etc/default/o2cb on both nodes, with the stack stopped on both"))
     return rows
 
 
@@ -376,7 +403,10 @@ def power(host: str, peer: str, agent: str, found: Power) -> Row:
     if found.status == "on":
         # An off and a status after it have to be done in the time of a decision.
         advice = _slow(2 * found.took, fencing.POWER)
-        text = f"{agent} says in {found.took:.1f} s that {peer} is on; {found.file} has mode {found.mode}"
+        text = (
+            f"{agent} says in {found.took:.1f} s that {peer} is on; {found.file} has mode {found.mode};"
+            f" whether the plug is that of {peer} only --really power shows, with an eye on the machine"
+        )
         return Row(OK, step, host, text, advice)
     if found.status == "off":
         text = f"{agent} says that {peer} is off, while it runs: these are the options of another machine"
@@ -513,11 +543,14 @@ def back_after(side: Side, seconds: float) -> float:
     return seconds + side.net.get("connect-int", 10.0) + SETTLE
 
 
-def harmless(own: Side, other: Side) -> int:
-    """Seconds of a cut that is over before anything is decided, and noticed before, where there is room for both."""
-    noticed = max(own.times.detection, other.times.detection) + 2.0
+def usual(own: Side, other: Side) -> int:
+    """Seconds of a cut that DRBD notices for certain, and, where there is room, that is over before anything is decided.
+
+    A test that has seen nothing is no proof; so where there is no room the cut has a victim, who has to be named.
+    """
+    noticed = int(max(own.times.detection, other.times.detection)) + 1
     room = min(_patience(own), _patience(other)) - back_after(own, 0)
-    return max(1, int(min(noticed + 2.0, room)))
+    return max(noticed, int(min(noticed + 3, room)))
 
 
 def _patience(side: Side) -> float:
@@ -533,14 +566,19 @@ def cut(own: Side, other: Side, seconds: float) -> Expected:
         return Expected("shorter than the grace: both nodes freeze, and go on when the link is back")
     both = (own.host, other.host)
     if own.survivor == fencing.NONE:
-        return Expected("longer than OCFS2 waits: both nodes reset themselves", True, both)
+        # O2CB's nodes still see each other, and put the reset off while both wait for the same disk (o2hb_nego).
+        text = "longer than OCFS2 waits: both nodes stay frozen until the link is back, or are reset"
+        return Expected(text, True, both)
     if own.survivor == fencing.WITNESS:
         text = "longer than the grace: who gets the lock goes on, the other one stays frozen and resets itself"
         return Expected(text, True, both)
     if own.survivor == fencing.POWER:
         loser = other if own.preferred else own
-        text = f"longer than the grace: {loser.host} is switched off, the other one goes on"
-        return Expected(text, True, (loser.host,))
+        # The preferred one is first as a rule; an agent that fails there leaves it to the other one.
+        text = (
+            f"longer than the grace: one of the two, most likely {loser.host}, is switched off, and the other one goes on"
+        )
+        return Expected(text, True, both)
     goes_on, loser = (own, other) if own.survivor == own.host else (other, own)
     text = f"longer than the grace: {goes_on.host} goes on, {loser.host} stays frozen and resets itself"
     return Expected(text, True, (loser.host,))
@@ -643,9 +681,8 @@ def judged(watched: Watched, expected: Expected, own: Side, other: Side | None) 
     """What a real cut has shown; ``own`` and ``other`` as they are after it."""
     step, host = "link", own.host
     if watched.lost < 0:
-        if "not notice" in expected.text:
-            return [Row(NOT_TESTED, step, host, "DRBD has not noticed it, so nothing happened", "longer --seconds")]
-        return [Row(FAILED, step, host, "the connection was not lost", "longer --seconds, or see 'nft list ruleset'")]
+        text = "DRBD has not noticed the cut, so nothing was tested"
+        return [Row(FAILED, step, host, text, "longer --seconds, or see 'nft list ruleset'")]
     rows = []
     if watched.frozen < 0:
         text = "the connection was lost, but this node was not seen frozen"

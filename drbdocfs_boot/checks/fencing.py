@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import shlex
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from drbdocfs_boot import clusterconf, drbdconf, fenceoptions, fencing
@@ -360,21 +360,15 @@ def _running(facts: Facts, stack: Stack, found: Resource, said: Protection) -> I
     shown = facts.tool("drbdsetup", "show", "--show-defaults", found.name)
     if shown is None or shown.code != 0:
         return
-    now = {s.words[1] for s in _everywhere(drbdconf.parse(shown.out, "")[0], "fencing") if len(s.words) > 1}
+    # A host without a disk has nothing to be fenced from.
+    apart = [host for host in found.hosts.values() if host.diskless]
+    statements = resource.everywhere(drbdconf.parse(shown.out, "")[0], "fencing", apart)
+    now = {s.words[1] for s in statements if len(s.words) > 1}
     other = sorted(now - {said.policy})
     if other:
         message = f"fencing {other[0]} runs, {said.policy} is in the file"
         advice = f"'drbdadm adjust {found.name}', on both hosts; nothing is interrupted by it"
         yield BOOK.finding("drbd-fencing-not-adjusted", said.statement.place, message, stack.name, advice=advice)
-
-
-def _everywhere(statements: Iterable[Statement], name: str) -> list[Statement]:
-    found = []
-    for one in statements:
-        if one.children is None and one.words[:1] == (name,):
-            found.append(one)
-        found += _everywhere(one.children or (), name)
-    return found
 
 
 # --- what we are told -------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Pure: statements in, description out.  Source: drbd.conf(5) of 8.4 and 9.0.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Union
 
@@ -158,6 +158,33 @@ def find(configuration: Configuration, name: str) -> Resource | None:
     """The first resource of that name."""
     statement = configuration.resource(name)
     return None if statement is None else Resource(configuration, statement)
+
+
+def everywhere(statements: Iterable[Statement], name: str, apart: Iterable[Host] = ()) -> list[Statement]:
+    """Every setting of a name in what ``drbdsetup show`` says, in order, without the connections to the hosts ``apart``.
+
+    Those are hosts without a disk: fencing does not concern them.
+    """
+    apart = tuple(apart)
+    found = []
+    for one in statements:
+        if one.children is None:
+            found += [one] if one.words[:1] == (name,) else []
+        elif one.words[:1] != ("connection",) or not any(_leads_to(one, host) for host in apart):
+            found += everywhere(one.children, name, apart)
+    return found
+
+
+def _leads_to(connection: Statement, host: Host) -> bool:
+    """Whether a connection, as ``drbdsetup show`` of DRBD 9 shows it, is the one to a host."""
+
+    def words(name: str) -> set[str]:
+        return {s.words[-1] for s in everywhere([*(connection.children or ())], name)}
+
+    numbers = {s.words[-1] for s in host.statement.settings("node-id")}
+    ends = {f"{e.address}:{e.port}" for e in host.endpoints}
+    remote = {text.replace("[", "").replace("]", "") for text in words("_remote_host")}
+    return bool(numbers & words("_peer_node_id") or host.name in words("_name") or ends & remote)
 
 
 def _volumes(place: Statement, shared: dict[str, Volume]) -> dict[str, Volume]:

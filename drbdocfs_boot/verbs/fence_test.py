@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -138,14 +139,16 @@ def own_side(stack: Stack) -> Side:
 
     facts: dict[str, Any] = {}
     dump = tool("drbdadm", "dump", stack.resource)
+    # Whoever has no disk has nothing to be fenced from.
+    apart = fencetest.thirds(dump)
     if not drbd.loaded():
         unread.append("the module drbd is not loaded")
     else:
         show = tool("drbdsetup", "show", "--show-defaults", stack.resource)
         facts.update(
-            in_force=fencetest.settings(show, "fencing"),
+            in_force=fencetest.settings(show, "fencing", apart),
             quorum=next(iter(fencetest.settings(show, "quorum")), ""),
-            net=fencetest.times(show),
+            net=fencetest.times(show, apart),
         )
         facts.update(_drbd_state(stack, unread))
     handler = fencetest.handler(dump)
@@ -161,6 +164,8 @@ def own_side(stack: Stack) -> Side:
         helper=helper,
         helper_problem=_not_a_program(helper.split()[0]) if helper.split() else "it has no usermode_helper",
         addresses=fencetest.addresses(dump),
+        thirds=[host.name for host in apart],
+        file=stack.file,
         unread=unread,
         **facts,
         **_o2cb_facts(stack.cluster),
@@ -492,7 +497,7 @@ class _Test:
 
     def _link(self) -> int:
         assert self.theirs is not None
-        seconds = self.args.seconds or fencetest.harmless(self.own, self.theirs)
+        seconds = self.args.seconds or fencetest.usual(self.own, self.theirs)
         expected = fencetest.cut(self.own, self.theirs, seconds)
         here = self.own.addresses.get(self.own.host, "")
         peers = [address for host, address in self.own.addresses.items() if host != self.own.host and address]
@@ -532,26 +537,34 @@ class _Test:
         step_limit = self.own.plan.limit
 
         def tell(text: str) -> None:
-            _tell(time.monotonic() - began, text)
+            with suppress(OSError):  # the terminal may be gone, and the victim is to be switched on all the same
+                _tell(time.monotonic() - began, text)
 
         switched = False
         on = False
-        try:
-            tell(f"{name} switches {peer} off")
-            switched = agent.switch_off(name, options, step_limit, tell)
-            if switched:
-                tell(f"{peer} is off")
-                late = time.monotonic() - began + step_limit
-                self._watch(watched, lambda now: watched.thawed >= 0 or now > late, began)
-        finally:
-            # Also where it is not known: a machine that is on already stays so.
-            tell(f"{name} switches {peer} on")
-            with suppress(Failure):
-                on = agent.switch_on(name, options, step_limit, tell)
+        with _signals() as ignore:
+            try:
+                tell(f"{name} switches {peer} off")
+                switched = agent.switch_off(name, options, step_limit, tell)
+                if switched:
+                    tell(f"{peer} is off")
+                    late = time.monotonic() - began + step_limit
+                    self._watch(watched, lambda now: watched.thawed >= 0 or now > late, began)
+            finally:
+                ignore()
+                # Also where it is not known: a machine that is on already stays so.
+                tell(f"{name} switches {peer} on")
+                with suppress(Failure):
+                    on = agent.switch_on(name, options, step_limit, tell)
         if not switched or not on:
             verb = "off" if not switched else "on again"
             return refuse(EX_NO, f"{name} did not switch {peer} {verb}", f"see to {peer} by hand")
         tell(f"{peer} is on")
+        if watched.lost < 0:
+            text = f"DRBD has not lost {peer} while {peer} is off for the agent: this is the plug of another machine"
+            advice = f"the plug (port) in section [{peer}] of {_options_file(self.stack)}; see what was switched off"
+            _show(Row(FAILED, "power", self.own.host, text, advice))
+            return EX_NO
         self._watch(watched, lambda now: watched.done >= 0 or now > BOOT_LIMIT, began)
         if watched.thawed < 0 <= watched.frozen:
             text = f"{self.own.host} did not go on alone while {peer} was off"
@@ -594,6 +607,30 @@ class _Test:
 def _unseen(watched: Watched, now: float, seconds: int) -> bool:
     """The cut is over, and DRBD has not noticed it in the time after it either."""
     return watched.lost < 0 and now > seconds + 5.0
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], None]]:
+    """SIGHUP and SIGTERM end what is inside as Ctrl-C does; what it gives lets none of the three end the rest."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def ignore() -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+    try:
+        for number in numbers:
+            if before[number] != signal.SIG_IGN:  # nohup(1)
+                signal.signal(number, interrupt)
+        yield ignore
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _digits(count: int) -> str:

@@ -471,6 +471,23 @@ def test_what_runs_against_what_is_written(box: Box, shown: str, codes: list[str
         assert "'drbdadm adjust r0'" in one.advice
 
 
+@pytest.mark.parametrize("named", ["_peer_node_id 2;", '_peer_node_id 7; net { _name "server3"; }', "_peer_node_id 7; path "
+    "{ _this_host ipv4 10.181.76.10:7789; _remote_host ipv4 10.181.76.12:7789; }"])
+@pytest.mark.parametrize(("policy", "codes"), [("resource-and-stonith", set()), ("dont-care", {"not-adjusted"})])
+def test_the_connection_to_a_third_host_without_a_disk_is_not_compared(
+    box: Box, named: str, policy: str, codes: set[str]
+) -> None:
+    third = THIRD.replace("{\n", "{\n\t\tnode-id 2;\n", 1)
+    there(box, {**NINE, DRBD: NINE[DRBD].replace("\ton server1", third + "\ton server1")})
+    shown = (
+        f'resource "r0" {{ connection {{ _peer_node_id 1; net {{ fencing {policy}; _name "server2"; }} }}'
+        f" connection {{ {named} net {{ fencing dont-care; }} }} }}"
+    )
+    box.tool("drbdsetup", f"cat <<'END'\n{shown}\nEND")
+    found = {f.code for f in live(box) if f.code.endswith("not-adjusted")}
+    assert found == {f"drbd-fencing-{code}" for code in codes}
+
+
 def test_a_file_without_fencing_is_not_compared(box: Box) -> None:
     there(box, {**GOOD, DRBD: GOOD[DRBD].replace(FENCE, "")})
     assert {f.code for f in live(box)} == {"drbd-unfenced", "survivor-unheeded"}

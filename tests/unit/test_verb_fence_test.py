@@ -8,6 +8,7 @@ import dataclasses
 import io
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,79 @@ resource "r0" {
         net {
             fencing         	resource-and-stonith;
             ping-int        	7; # seconds
+        }
+    }
+}
+"""
+# With a third host without a disk, as create writes it and drbdadm 9.2.8 dumps it, shortened.
+THIRD = """\
+resource r0 {
+    on server1 {
+        node-id 0;
+        device           /dev/drbd0 minor 0;
+        disk             /dev/loop7;
+        meta-disk        internal;
+        address          ipv4 10.0.0.1:7789;
+    }
+    on server2 {
+        node-id 1;
+        device           /dev/drbd0 minor 0;
+        disk             /dev/loop7;
+        meta-disk        internal;
+        address          ipv4 10.0.0.2:7789;
+    }
+    on third {
+        node-id 2;
+        device           /dev/drbd0 minor 0;
+        disk             none;
+        address          ipv4 10.0.0.3:7789;
+    }
+    connection {
+        host server1;
+        host third;
+        net {
+            _name        third;
+            fencing      dont-care;
+        }
+    }
+    net {
+        fencing          resource-and-stonith;
+    }
+    handlers {
+        fence-peer       /usr/libexec/drbdocfs-boot/fence-peer;
+    }
+}
+"""
+SHOW_THIRD = """\
+resource "r0" {
+    options {
+        quorum          	majority;
+    }
+    _this_host {
+        node-id			0;
+    }
+    connection {
+        _peer_node_id 1;
+        path {
+            _this_host ipv4 10.0.0.1:7789;
+            _remote_host ipv4 10.0.0.2:7789;
+        }
+        net {
+            fencing         	resource-and-stonith;
+            ping-int        	5; # seconds
+            _name           	"server2";
+        }
+    }
+    connection {
+        _peer_node_id 2;
+        path {
+            _this_host ipv4 10.0.0.1:7789;
+            _remote_host ipv4 10.0.0.3:7789;
+        }
+        net {
+            fencing         	dont-care; # default
+            ping-int        	10; # seconds, default
+            _name           	"third";
         }
     }
 }
@@ -355,6 +429,20 @@ def test_a_plan_that_does_not_fit_has_failed(pair: Pair, capsys: Capture) -> Non
     assert "server2: " in lines_of(out, "plan").splitlines()[1]
 
 
+def test_o2cbs_limits_are_changed_with_the_stack_stopped(pair: Pair, capsys: Capture) -> None:
+    """Nodes with other idle timeouts refuse each other."""
+    wanted = "with the stack stopped on both"
+    for idle in ("5000", "10000"):  # does not fit; is cut
+        for host in ("server1", "server2"):
+            pair.write(host, "/sys/kernel/config/cluster/web/idle_timeout_ms", f"{idle}\n")
+        main(["fence-test", "web"])
+        assert wanted in " ".join(capsys.readouterr().out.split())
+    pair.write("server1", "/sys/kernel/config/cluster/web/idle_timeout_ms", "30000\n")
+    pair.write("server2", "/sys/kernel/config/cluster/web/idle_timeout_ms", "31000\n")
+    main(["fence-test", "web"])
+    assert wanted in " ".join(capsys.readouterr().out.split())
+
+
 def test_without_the_cluster_in_the_kernel_there_is_no_plan(pair: Pair, capsys: Capture) -> None:
     (pair.place / "server2/sys/kernel/config/cluster/web/idle_timeout_ms").unlink()
     assert main(["fence-test", "web"]) == 1
@@ -372,6 +460,21 @@ def test_policies_by_which_both_go_on_are_65(pair: Pair, capsys: Capture) -> Non
     assert main(["fence-test", "web"]) == 65
     out = capsys.readouterr().out
     assert "survivor: server1 on server1, server2 on server2. A lost link would let both nodes go on" in out
+
+
+def test_the_file_that_has_the_section_is_named(pair: Pair, capsys: Capture) -> None:
+    for host in ("server1", "server2"):
+        (pair.place / host / "etc/drbdocfs/drbdocfs.conf").unlink()
+        survivor = "survivor = none\n" if host == "server2" else "survivor = server1\n"
+        pair.write(host, "/etc/drbdocfs/conf.d/web.conf", CONFIG + survivor)
+    assert main(["fence-test", "web"]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "in section [web] of /etc/drbdocfs/conf.d/web.conf on both nodes" in out
+    pair.write("server2", "/etc/drbdocfs/drbdocfs.conf", CONFIG + "survivor = none\n")
+    (pair.place / "server2/etc/drbdocfs/conf.d/web.conf").unlink()
+    assert main(["fence-test", "web"]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "/etc/drbdocfs/conf.d/web.conf on server1 and /etc/drbdocfs/drbdocfs.conf on server2" in out
 
 
 def test_policies_that_differ_and_stop_both_are_1(pair: Pair, capsys: Capture) -> None:
@@ -419,15 +522,61 @@ def test_fencing_in_the_file_alone_is_not_in_force(pair: Pair, capsys: Capture) 
     assert result_of(capsys.readouterr().out, "fencing") == [OK, FAILED]
 
 
-def test_quorum_takes_the_place_of_fencing(pair: Pair, capsys: Capture) -> None:
+def quorum_alone(pair: Pair, dump: str) -> None:
     for host in ("server1", "server2"):
+        pair.write(host, "/sys/module/drbd/version", "9.2.8\n")
+        pair.write(host, "/dump", dump)
         pair.write(
-            host, "/show", SHOW_9.replace("off; # default", "majority;").replace("resource-and-st", "dont-care;#")
-        )
+            host, "/show", SHOW_THIRD.replace("resource-and-stonith", "dont-care") if "third" in dump
+            else SHOW_9.replace("off; # default", "majority;").replace("resource-and-stonith", "dont-care")
+        )  # fmt: skip
+
+
+def test_quorum_of_two_hosts_stops_both_without_fencing(pair: Pair, capsys: Capture) -> None:
+    quorum_alone(pair, DUMP)
     assert main(["fence-test", "web"]) == 0
     out = capsys.readouterr().out
     assert result_of(out, "fencing") == [NOT_TESTED, NOT_TESTED]
-    assert "quorum majority is in force" in out
+    assert "quorum majority is in force instead of fencing: both nodes stop" in out
+
+
+def test_quorum_with_a_third_host_and_without_fencing_is_65(pair: Pair, capsys: Capture) -> None:
+    quorum_alone(pair, THIRD)
+    assert main(["fence-test", "web"]) == 65
+    out = capsys.readouterr().out
+    assert result_of(out, "fencing") == [FAILED, FAILED]
+    assert "both keep the quorum majority by third" in out
+    assert "net { fencing resource-and-stonith; }" in out
+
+
+def test_a_third_host_without_a_disk_need_not_be_fenced(pair: Pair, capsys: Capture) -> None:
+    for host in ("server1", "server2"):
+        pair.write(host, "/sys/module/drbd/version", "9.2.8\n")
+        pair.write(host, "/dump", THIRD)
+        pair.write(host, "/show", SHOW_THIRD)
+    assert main(["fence-test", "web"]) == 0
+    out = capsys.readouterr().out
+    for step in ("fencing", "handler", "plan", "dry run"):
+        assert result_of(out, step) == [OK, OK], step
+
+
+def test_a_third_host_is_no_survivor(pair: Pair, capsys: Capture) -> None:
+    for host in ("server1", "server2"):
+        pair.write(host, "/dump", THIRD)
+    pair.policy("survivor = third")
+    assert main(["fence-test", "web"]) == 1
+    assert "survivor = third, but the nodes are server1 and server2" in capsys.readouterr().out
+
+
+def test_the_link_to_a_third_host_is_not_cut(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    for host in ("server1", "server2"):
+        pair.write(host, "/dump", THIRD)
+        pair.write(host, "/show", SHOW_THIRD)
+    states(monkeypatch, FROZEN, EVENTS)
+    assert main(["fence-test", "web", "--really", "link", "--seconds", "9", "--yes"]) == 0
+    cut = "\n".join(calls(pair))
+    assert "10.0.0.2" in cut
+    assert "10.0.0.3" not in cut
 
 
 @pytest.mark.parametrize(
@@ -852,6 +1001,64 @@ def test_a_victim_that_is_not_off_is_switched_on_all_the_same(pair: Pair, capsys
     assert "fence_test did not switch server2 off" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_the_victim_is_switched_on_after_a_signal_too(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    pair.policy(*POWER)
+
+    def off(*_: Any) -> bool:
+        os.kill(os.getpid(), number)
+        pytest.fail("it went on")
+
+    def on(*words: Any) -> bool:
+        for one in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):  # an impatient one does not leave it off
+            os.kill(os.getpid(), one)
+        return pair.switch_on(*words)
+
+    monkeypatch.setattr(agent, "switch_off", off)
+    monkeypatch.setattr(agent, "switch_on", on)
+    before = [signal.getsignal(one) for one in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)]
+    assert main(["fence-test", "web", "--really", "power", "--yes", "--victim", "server2"]) == 130
+    assert pair.asked[-1] == "server1 fence_test on server2"
+    assert [signal.getsignal(one) for one in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_the_victim_is_switched_on_where_the_terminal_is_gone(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.policy(*POWER)
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    def off(program: str, options: dict[str, str], limit: float, tell: Callable[[str], object]) -> bool:
+        monkeypatch.setattr(fence_test, "_tell", gone)
+        tell("off")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(agent, "switch_off", off)
+    assert main(["fence-test", "web", "--really", "power", "--yes", "--victim", "server2"]) == 130
+    assert pair.asked[-1] == "server1 fence_test on server2"
+
+
+def test_a_plug_of_another_machine_is_told(pair: Pair, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.policy(*POWER)
+    states(monkeypatch, EVENTS)
+    now = iter(range(0, 100_000, 5))
+    monkeypatch.setattr(fence_test.time, "monotonic", lambda: float(next(now)))
+    assert main(["fence-test", "web", "--really", "power", "--yes", "--victim", "server2"]) == 1
+    assert pair.asked[-1] == "server1 fence_test on server2"
+    assert "while server2 is off for the agent: this is the plug of another machine" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_the_state_alone_is_no_proof_of_the_plug(pair: Pair, capsys: Capture) -> None:
+    pair.policy(*POWER)
+    assert main(["fence-test", "web"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "whether the plug is that of server2 only --really power shows, with an eye on the machine" in out
+
+
 def test_nobody_is_switched_off_by_another_policy(pair: Pair) -> None:
     assert main(["fence-test", "web", "--really", "power", "--yes", "--victim", "server2"]) == 2
     assert pair.asked == []
@@ -909,7 +1116,18 @@ def test_a_node_that_does_not_freeze_goes_on_beside_one_that_may(survivor: str) 
     loose = side("server1", survivor, in_force=("dont-care",))
     assert fencetest.both_go_on(loose, side("server2", survivor))
     assert not fencetest.both_go_on(loose, side("server2", "server1"))
-    assert not fencetest.both_go_on(side("server1", survivor, quorum="majority"), side("server2", "server2"))
+
+
+@pytest.mark.parametrize(
+    ("quorum", "thirds", "both"),
+    [("majority", ("third",), True), ("majority", (), False), ("off", (), True), ("1", (), True), ("2", (), False)],
+)
+def test_quorum_stops_a_node_only_where_no_third_host_keeps_it(quorum: str, thirds: tuple[str, ...], both: bool) -> None:
+    one, other = (side(host, in_force=("dont-care",), quorum=quorum, thirds=thirds) for host in ("server1", "server2"))
+    assert fencetest.both_go_on(one, other) is both
+    # Frozen ones go by their policy.
+    one, other = (side(host, host, quorum=quorum, thirds=thirds) for host in ("server1", "server2"))
+    assert fencetest.both_go_on(one, other) is both
 
 
 def test_drbd_9_has_its_settings_elsewhere() -> None:
@@ -931,7 +1149,7 @@ def test_addresses_of_a_connection_section_are_found() -> None:
         ("server1", 15, ()),  # 15 + 3 until DRBD tries again + 2
         ("server1", 16, ("server2",)),
         ("server2", 16, ("server1",)),
-        ("power", 16, ("server2",)),  # the number of server1 is lower
+        ("power", 16, ("server1", "server2")),  # either may be first
         ("witness", 16, ("server1", "server2")),
         ("none", 16, ()),
         ("none", 40, ("server1", "server2")),
@@ -947,20 +1165,34 @@ def test_who_may_fall_by_a_cut(survivor: str, seconds: int, risk: tuple[str, ...
     assert expected.chosen is bool(risk)
 
 
+def test_a_long_cut_without_a_survivor_leaves_both_frozen() -> None:
+    """Only DRBD is cut: O2CB's nodes see each other, and wait for each other's heartbeat."""
+    own, other = side("server1", "none"), side("server2", "none")
+    text = fencetest.cut(own, other, 40).text
+    assert "both nodes stay frozen until the link is back, or are reset" in text
+
+
 def test_the_usual_cut_is_noticed_and_harms_nobody() -> None:
     own, other = side("server1"), side("server2")
-    seconds = fencetest.harmless(own, other)
+    seconds = fencetest.usual(own, other)
     assert seconds > own.times.detection
     assert fencetest.cut(own, other, seconds).risk == ()
 
 
-def test_the_usual_cut_harms_nobody_where_there_is_no_room_to_notice_it() -> None:
-    keys = {"survivor": "server1", "link_grace": "9000000"}
+@pytest.mark.parametrize("survivor", ["server1", "power", "witness"])
+def test_a_usual_cut_that_is_longer_than_the_grace_names_who_may_fall(survivor: str) -> None:
+    keys = {"survivor": survivor, "link_grace": "9000000"}
     own, other = side("server1", keys=keys), side("server2", keys=keys)
-    seconds = fencetest.harmless(own, other)
-    assert fencetest.cut(own, other, seconds).risk == ()
-    [row] = fencetest.judged(Watched(), fencetest.cut(own, other, seconds), own, other)
-    assert row.result == NOT_TESTED
+    seconds = fencetest.usual(own, other)
+    assert seconds > own.times.detection
+    assert "server2" in fencetest.cut(own, other, seconds).risk
+
+
+def test_a_cut_so_short_that_drbd_does_not_notice_it_is_no_proof() -> None:
+    own, other = side("server1"), side("server2")
+    [row] = fencetest.judged(Watched(), fencetest.cut(own, other, 3), own, other)
+    assert row.result == FAILED
+    assert fencetest.status([row]) == 1
 
 
 def test_a_cut_that_drbd_does_not_notice_has_failed() -> None:
