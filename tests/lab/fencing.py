@@ -21,7 +21,7 @@ from .stack import MOUNTPOINT
 
 OPTIONS_FILE = "/etc/drbdocfs/fence.conf"
 HANDLER = "/usr/libexec/drbdocfs-boot/fence-peer"
-# What `create` writes: a loss is noticed in 6.5 s.
+# What `create` writes.
 NET = "ping-int 5; connect-int 5; timeout 45; ping-timeout 15;"
 FOR_EVER = float("inf")
 
