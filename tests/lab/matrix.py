@@ -73,7 +73,7 @@ def _modes(plugs: str = "", witness: str = "", who: tuple[str, ...] = ("server1"
     return before
 
 
-# Cable out for so long -> what comes of it. Grace is 20 s, of which `power` has 2 s; a loss is noticed in 7.5 s.
+# Cable out for so long -> what comes of it. Grace is at most 20 s, and a few for `power` (drbdocfs_boot/fencing.py).
 BACK = Expect("in time: nobody stops, nothing is lost")
 _NONE = {
     3: BACK,

@@ -11,7 +11,7 @@ from .fencing import HANDLER
 from .lab import Lab
 from .node import Node
 
-PLACE = "/run/lab-race"
+PLACE = "/var/lib/lab-race"  # from /run nothing is executed
 _STATE = (
     "exists resource name:r0 role:Primary suspended:fencing\n"
     "exists connection name:r0 peer-node-id:0 conn-name:peer connection:Connecting role:Unknown\n"
