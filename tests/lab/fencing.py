@@ -22,7 +22,7 @@ from .stack import MOUNTPOINT
 OPTIONS_FILE = "/etc/drbdocfs/fence.conf"
 HANDLER = "/usr/libexec/drbdocfs-boot/fence-peer"
 # What `create` writes.
-NET = "ping-int 5; connect-int 5; timeout 45; ping-timeout 15;"
+NET = "ping-int 3; connect-int 3; timeout 25; ping-timeout 15; ko-count 14;"
 FOR_EVER = float("inf")
 
 # Seconds in which a node that was reset has booted, under emulation, beside another one.

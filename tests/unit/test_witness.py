@@ -696,6 +696,19 @@ def test_the_answer_is_lost_and_asked_for_again(over: Callable[[str], None]) -> 
     assert take(holder="server2").kind == "held"
 
 
+def await_end(pid: int) -> None:
+    """Killed is not gone: on a busy machine that takes a moment."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            if "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text():
+                return
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        assert time.monotonic() < deadline, f"{pid} still runs"
+        time.sleep(0.02)
+
+
 def test_one_that_hangs_is_ended_in_time_with_all_that_it_started(over: Callable[[str], None], box: Box) -> None:
     pids = box.root / "pids"
     over(f"echo $$ >{pids}; sleep 300 & echo $! >>{pids}; echo taken; wait")
@@ -704,8 +717,7 @@ def test_one_that_hangs_is_ended_in_time_with_all_that_it_started(over: Callable
     assert 0.6 < time.monotonic() - began < 3
     assert (found.kind, found.said) == ("error", "witness tie: no answer in 0.7 s")
     for pid in pids.read_text().split():
-        status = Path(f"/proc/{pid}/status")
-        assert not status.exists() or "\nState:\tZ" in status.read_text()
+        await_end(int(pid))
 
 
 def test_its_end_counts_though_something_keeps_the_pipe_open(over: Callable[[str], None]) -> None:
