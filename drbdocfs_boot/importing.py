@@ -1125,8 +1125,8 @@ class _Import:
         if handler is None:
             wanted.setdefault("handlers", []).append(f'fence-peer "{creating.HANDLER}";')
         if wanted and not any(self.drbd.setting(statement, "net", time) for time in creating.NET):
-            # They belong together: with one of another value the kernel may refuse all, and a timeout without its ko-count
-            # gives up a peer with a slow disk.
+            # They belong together: with one of another value the kernel may refuse all, and a timeout without its
+            # ko-count gives up a peer with a slow disk.
             wanted.setdefault("net", []).extend(f"{key} {value};" for key, value in creating.NET.items())
         if not wanted:
             return

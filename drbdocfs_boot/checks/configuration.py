@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from drbdocfs_boot import fstab, units
 from drbdocfs_boot.checks.facts import FSTAB, Facts
 from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Book, Finding, Rule
+from drbdocfs_boot.fencing import WITNESS
 from drbdocfs_boot.lean import MAIN_FILE, MORE_FILES
 from drbdocfs_boot.stack import Stack
 
@@ -81,7 +82,7 @@ def _values(facts: Facts, stack: Stack) -> Iterator[Finding]:
     peer, boot = stack.peer_timeout // SECOND, stack.boot_timeout // SECOND
     if stack.when_alone == "always":
         where = key_place(facts, stack, "when_alone")
-        yield BOOK.finding("when-alone-always", where, "this node mounts alone whatever the peer has", stack.name)
+        yield BOOK.finding("when-alone-always", where, _always(facts, stack), stack.name)
         if stack.peer_timeout < SHORT_WAIT:
             where = key_place(facts, stack, "peer_timeout")
             message = f"the peer is waited for {peer} s only, then when_alone = always decides"
@@ -93,6 +94,17 @@ def _values(facts: Facts, stack: Stack) -> Iterator[Finding]:
     if stack.boot_timeout > LONG_HOLD:
         where = key_place(facts, stack, "boot_timeout")
         yield BOOK.finding("boot-timeout-long", where, f"the stack may hold back the boot for {boot} s", stack.name)
+
+
+def _always(facts: Facts, stack: Stack) -> str:
+    """What "always" does here.  With fencing DRBD asks our handler at each promotion without the peer, too."""
+    alone = "this node mounts alone whatever the peer has"
+    if stack.survivor == facts.host:
+        return f"{alone}; with fencing the other node does not, as it is not the survivor"
+    if stack.survivor == WITNESS:
+        return f"without fencing {alone}; with fencing it does with the witness's lock only"
+    refused = f"with fencing and survivor = {stack.survivor} our handler refuses it"
+    return f"without fencing {alone}; {refused}"
 
 
 def key_place(facts: Facts, stack: Stack, key: str) -> str:

@@ -84,8 +84,8 @@ BOOK = Book(
         "a quorum that nobody has when the link is lost",
         "Neither of the two has the majority when the link is lost: with suspend-io OCFS2 resets both after O2CB's "
         "dead time, 60 s by default; with io-error sooner. Nothing is lost, but nobody is left.",
-        "'quorum majority' with a third host that has 'disk none'; or quorum off, and fencing resource-and-stonith "
-        "with our handler",
+        "quorum off; or 'quorum majority' with a third host that has 'disk none'; with both, fencing "
+        "resource-and-stonith and our handler",
     ),
     drbd_on_no_quorum=Rule(
         WARNING,
@@ -95,11 +95,11 @@ BOOK = Book(
         "on-no-quorum suspend-io",
     ),
     drbd_quorum_and_fencing=Rule(
-        WARNING,
-        "quorum and fencing decide both",
-        "Each may choose another node: the one that fencing lets go on may have no quorum, the one with quorum stays "
-        "frozen by fencing, and nobody is left.",
-        "with a third host for the quorum leave out fencing and its handler; with two hosts quorum off",
+        NOTE,
+        "the survivor may be the one without quorum",
+        "A node goes on only when both let it: with fencing the named host, with quorum one that reaches the third "
+        "host. Where the named one alone has lost both, nobody goes on.",
+        "survivor = witness, with the witness on the third host: who reaches it has the quorum, and gets the lock",
     ),
     survivor_unheeded=Rule(
         ERROR,
@@ -134,6 +134,20 @@ BOOK = Book(
         "Nobody can be switched off, so nobody goes on: both nodes stay frozen until OCFS2 resets them.",
         "fence_agent = a program of the packages fence-agents, or another with their interface; 'drbdocfs fence-test' "
         "proves it",
+    ),
+    fence_agent_board=Rule(
+        NOTE,
+        "the fence agent asks a board inside the server",
+        "A management board that has lost its power together with its server answers nobody, so it does not confirm "
+        "that the server is off: the other node stays frozen.",
+        "a switched power strip, or survivor = witness; or see to it that the board's power is not the server's",
+    ),
+    fence_delay=Rule(
+        WARNING,
+        "the fence agent is told to wait",
+        "The delay is taken from the time that the plan has for switching off: O2CB may reset this node before the "
+        "other is off. Who shoots first is settled by our head start.",
+        "remove the option delay",
     ),
     fence_options=Rule(
         ERROR,
@@ -187,7 +201,8 @@ class Protection:
     """What a resource says of a lost link.
 
     ``statement``: its fencing, wherever it stands; ``handler``: the fence-peer line; ``ours``: that is our program;
-    ``majority``: a quorum that one of the two can have, by a third host without a disk.
+    ``tiebreaker``: a quorum with a third host without a disk.  A node that had quorum keeps it by that one
+    (drbd_state.c, calc_quorum: "Would lose quorum, but using tiebreaker logic to keep"), so both of the two may.
     """
 
     statement: Statement | None
@@ -195,7 +210,7 @@ class Protection:
     handler: Statement | None
     ours: bool
     quorum: str
-    majority: bool
+    tiebreaker: bool
 
 
 def protection(facts: Facts, found: Resource) -> Protection:
@@ -208,8 +223,9 @@ def protection(facts: Facts, found: Resource) -> Protection:
     # Each of two that are not connected has a quorum of one.
     quorum = "off" if quorum == "1" else quorum
     extra = sum(host.diskless for host in found.hosts.values())
-    majority = quorum == "majority" and extra == 1 and len(found.hosts) == 3
-    return Protection(statement, policy, handler, program(handler) == HANDLER, quorum, majority)
+    # All of these ask for two of the two that have disks: one of them alone has failed by one voice.
+    tiebreaker = quorum in ("majority", "all", "2") and extra == 1 and len(found.hosts) == 3
+    return Protection(statement, policy, handler, program(handler) == HANDLER, quorum, tiebreaker)
 
 
 def program(handler: Statement | None) -> str:
@@ -246,20 +262,27 @@ def find(facts: Facts) -> Iterator[Finding]:
 def _resource(facts: Facts, stack: Stack, found: Resource, said: Protection) -> Iterator[Finding]:
     if said.quorum != "off":
         lost = found.value("options", "on-no-quorum", "suspend-io")
-        if not said.majority:
+        if not said.tiebreaker:
             message = f"quorum {said.quorum} of {len(found.hosts)} hosts, on-no-quorum {lost}"
             yield BOOK.finding("drbd-quorum", found.place("options", "quorum"), message, stack.name)
         if lost != "suspend-io":
             where = found.place("options", "on-no-quorum")
             yield BOOK.finding("drbd-on-no-quorum", where, f"on-no-quorum {lost}", stack.name)
-        if said.policy in (STONITH, ONLY):
-            message = f"quorum {said.quorum}, and fencing {said.policy}"
+        named = stack.survivor not in (NONE, POWER, WITNESS)
+        if said.tiebreaker and said.policy == STONITH and said.ours and named:
+            message = f"survivor = {stack.survivor}, and quorum {said.quorum}"
             yield BOOK.finding("drbd-quorum-and-fencing", found.place("options", "quorum"), message, stack.name)
     statement = said.statement
     if statement is None or said.policy == "dont-care":
-        if said.quorum == "off":
+        # Of two without a third both stop: nobody is left (drbd-quorum), but nothing is lost.
+        if said.quorum == "off" or said.tiebreaker:
             where = (statement or found.statement).place
             message = f"resource {found.name} has neither fencing nor quorum"
+            if said.tiebreaker:
+                message = (
+                    f"resource {found.name} has quorum {said.quorum}, but no fencing: where only the link between the "
+                    "two is cut, both keep the quorum by the third host, and both write on"
+                )
             yield BOOK.finding("drbd-unfenced", where, message, stack.name, advice=_cure(facts, found, said))
         return
     if said.policy == ONLY:
@@ -284,8 +307,6 @@ def _cure(facts: Facts, found: Resource, said: Protection) -> str:
     )
     handler = "" if said.ours else f" {_LINE}"
     text = f"in resource {found.name}, on both hosts: {line}{handler}; then 'drbdadm adjust {found.name}' on both"
-    if facts.driver == 9:
-        text += ". Or options { quorum majority; } with a third host that has 'disk none'"
     return text + ". 'survivor' in the stack's section says who goes on"
 
 
@@ -368,8 +389,6 @@ def _survivor(facts: Facts, stack: Stack, found: Resource, said: Protection) -> 
             why, severity = f"resource {found.name} has no handler fence-peer", ERROR
         else:
             why, severity = f"fence-peer of resource {found.name} is {program(said.handler)}", WARNING
-        if said.majority and said.policy != STONITH:
-            why, severity = f"{why}: its quorum decides", WARNING
         yield BOOK.finding("survivor-unheeded", where, f"{stack.survivor}: {why}", stack.name, severity=severity)
     if stack.survivor in (POWER, WITNESS):
         return
@@ -411,7 +430,17 @@ def _agent(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
         if trouble:
             message = f"fence_agent {stack.fence_agent}: {trouble}"
             yield BOOK.finding("fence-agent-missing", where, message, stack.name)
+    if stack.fence_agent.rpartition("/")[2].startswith(_BOARDS):
+        message = f"{stack.fence_agent} asks the management board of the server that it switches off"
+        yield BOOK.finding("fence-agent-board", where, message, stack.name)
     yield from _options(facts, stack, found)
+
+
+# Of the packages fence-agents: those that talk to a board inside the server.
+_BOARDS = (
+    "fence_amt", "fence_drac", "fence_idrac", "fence_ilo", "fence_imm", "fence_ipmi", "fence_redfish", "fence_rsa",
+    "fence_rsb",
+)  # fmt: skip
 
 
 def _options(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
@@ -445,6 +474,13 @@ def _options(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
     for problem in options.problems:
         # Its message shows no value: that may be the password.
         yield BOOK.finding("fence-options", f"{file}:{problem.line}", problem.message, stack.name)
+    for number, line in enumerate(text.split("\n"), 1):
+        key, _, value = line.partition("=")
+        # A value of anything else may be a password that was put on the wrong line.
+        if key.strip().lower() == "delay" and value.strip().strip('"') not in ("", "0"):
+            seconds = value.strip().strip('"')
+            message = f"delay = {seconds}" if seconds.isdigit() else "there is the option delay"
+            yield BOOK.finding("fence-delay", f"{file}:{number}", message, stack.name)
     for host in facts.peers(found) if facts.own(found) else ():
         if options.of(host.name) is None:
             names = ", ".join(options.hosts) or "none"

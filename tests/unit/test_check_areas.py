@@ -267,7 +267,7 @@ FAULTS = [
     F("o2cb-timing", f"{O2CB}:1", O2CB, "", "O2CB_KEEPALIVE_DELAY_MS=30000\n", says="not below"),
     F("o2cb-dead-time", f"{O2CB}:3", O2CB, "BOOTCLUSTER=ocfs2", "HEARTBEAT_THRESHOLD=16", says="30 s",
       also=("o2cb-drbd-timing", "link-grace-cut")),
-    F("o2cb-drbd-timing", f"{DRBD}:3", DRBD, "protocol C;", "protocol C; ping-int 100;", says="106.5 s",
+    F("o2cb-drbd-timing", f"{DRBD}:3", DRBD, "protocol C;", "protocol C; ping-int 100;", says="200.5 s",
       also=("fencing-late",)),
     F("o2cb-drbd-timing", f"{DRBD}:3", DRBD, "protocol C;", "protocol C; ko-count 10;", says="60 s"),
     F("o2cb-drbd-timing", f"{DRBD}:3", DRBD, "protocol C;", "protocol C; ko-count 0;", says="for ever"),

@@ -21,7 +21,7 @@ SSH = "/usr/bin/ssh"
 FENCE = "\t\tfencing resource-and-stonith;\n"
 HANDLER = f'\t\tfence-peer "{fencing.HANDLER}";\n'
 # Times with which every policy has all of its grace.
-ROOMY = {O2CB: GOOD[O2CB] + "O2CB_IDLE_TIMEOUT_MS=52000\n"}
+ROOMY = {O2CB: GOOD[O2CB] + "O2CB_HEARTBEAT_THRESHOLD=41\nO2CB_IDLE_TIMEOUT_MS=74000\n"}
 POWER = {
     **GOOD,
     **ROOMY,
@@ -46,10 +46,10 @@ SHARED = {
 THIRD = "\ton server3 {\n\t\taddress ipv4 10.181.76.12:7789;\n\t\tdevice minor 0;\n\t\tdisk none;\n\t}\n"
 QUORUM = {
     **NINE,
-    OURS: GOOD[OURS].replace("survivor = server1\n", ""),
+    **ROOMY,
+    OURS: WITNESS[OURS].replace("lock@third:22", "lock@server3"),
+    SSH: "#!/bin/sh\n",
     DRBD: NINE[DRBD]
-    .replace(FENCE, "")
-    .replace(f"\thandlers {{\n{HANDLER}\t}}\n", "")
     .replace("auto-promote no;", "auto-promote no; quorum majority;")
     .replace("\ton server1", THIRD + "\ton server1"),
 }
@@ -86,8 +86,9 @@ FAULTS: list[Fault] = [
     ("host", "drbd-unfenced", ERROR, POLICY, DRBD, "resource-and-stonith", "dont-care", "neither", NEVER),
     ("host", "drbd-unfenced", ERROR, f"{DRBD}:1", DRBD, FENCE, "", "neither", NEVER),
     ("nine", "drbd-unfenced", ERROR, f"{DRBD}:1", DRBD, FENCE, "", "neither", NEVER),
-    ("quorum", "drbd-unfenced", ERROR, f"{DRBD}:1", DRBD, "quorum majority;", "", "neither", ()),
-    ("quorum", "drbd-unfenced", ERROR, f"{DRBD}:1", DRBD, "quorum majority", "quorum 1", "neither", ()),
+    ("quorum", "drbd-unfenced", ERROR, f"{DRBD}:1", DRBD, FENCE, "",
+     "quorum majority, but no fencing: where only the link between the two is cut, both keep the quorum", NEVER),
+    ("quorum", "drbd-unfenced", ERROR, f"{DRBD}:3", DRBD, "resource-and-stonith", "dont-care", "both write on", NEVER),
     ("host", "drbd-fencing-resource-only", ERROR, POLICY, DRBD, "resource-and-stonith", "resource-only",
      "our handler waits while both write", NEVER),
     ("host", "drbd-no-fence-peer", WARNING, POLICY, DRBD, HANDLER, "", "no handler", NEVER),
@@ -99,26 +100,30 @@ FAULTS: list[Fault] = [
      "Pacemaker is not installed", NEVER),
     ("host", "drbd-unfence-peer", NOTE, f"{DRBD}:15", DRBD, HANDLER, f"\t\tunfence-peer /bin/true;\n{HANDLER}",
      "/bin/true", ()),
-    ("quorum", "drbd-quorum", WARNING, f"{DRBD}:12", DRBD, THIRD, "", "quorum majority of 2 hosts", ()),
-    ("quorum", "drbd-quorum", WARNING, f"{DRBD}:12", DRBD, "majority", "all", "quorum all of 3 hosts", ()),
-    ("quorum", "drbd-on-no-quorum", WARNING, f"{DRBD}:12", DRBD, "quorum majority;",
+    ("quorum", "drbd-quorum", WARNING, f"{DRBD}:13", DRBD, THIRD, "", "quorum majority of 2 hosts", ()),
+    ("quorum", "drbd-quorum", WARNING, f"{DRBD}:13", DRBD, "majority", "3", "quorum 3 of 3 hosts", ()),
+    ("nine", "drbd-quorum", WARNING, f"{DRBD}:13", DRBD, "auto-promote no;", "auto-promote no; quorum all;",
+     "quorum all of 2 hosts", ()),
+    ("quorum", "drbd-on-no-quorum", WARNING, f"{DRBD}:13", DRBD, "quorum majority;",
      "quorum majority; on-no-quorum io-error;", "io-error", ()),
-    ("quorum", "drbd-quorum-and-fencing", WARNING, f"{DRBD}:13", DRBD, "\tnet {\n", f"\tnet {{\n{FENCE}",
-     "quorum majority, and fencing resource-and-stonith", ("drbd-no-fence-peer",)),
-    ("nine", "drbd-quorum-and-fencing", WARNING, f"{DRBD}:13", DRBD, "auto-promote no;",
-     "auto-promote no; quorum majority;", "quorum majority", ("drbd-quorum",)),
-    ("quorum", "survivor-unheeded", WARNING, SURVIVOR, OURS, "/storage\n", "/storage\nsurvivor = server1\n",
-     "its quorum decides", ()),
-    ("host", "survivor-none", NOTE, SURVIVOR, OURS, "= server1", "= none", "reset 60 s after", ()),
+    ("quorum", "drbd-quorum-and-fencing", NOTE, f"{DRBD}:13", OURS, "witness\nwitness = lock@server3", "server1",
+     "survivor = server1, and quorum majority", ()),
+    ("host", "survivor-unheeded", ERROR, SURVIVOR, DRBD, FENCE, "", "has no fencing", ("drbd-unfenced",)),
+    ("quorum", "survivor-unheeded", ERROR, SURVIVOR, DRBD, FENCE, "", "has no fencing", ("drbd-unfenced",)),
+    ("quorum", "drbd-no-fence-peer", WARNING, f"{DRBD}:3", DRBD, HANDLER, "", "no handler", NEVER),
+    ("host", "survivor-none", NOTE, SURVIVOR, OURS, "= server1", "= none", "reset 58 s after", ()),
     ("host", "survivor-none", NOTE, f"{OURS}:1", OURS, "survivor = server1\n", "", "stay frozen", ()),
     ("host", "survivor-unknown", ERROR, SURVIVOR, OURS, "= server1", "= Server1", "capital letters", ()),
     ("host", "survivor-unknown", ERROR, SURVIVOR, OURS, "= server1", "= server3", "server1 and server2", ()),
-    ("host", "survivor-not-lowest", WARNING, SURVIVOR, OURS, "= server1", "= server2\nlink_grace = 9s",
+    ("host", "survivor-not-lowest", WARNING, SURVIVOR, OURS, "= server1", "= server2\nlink_grace = 7s",
      "server2 has the number 1, server1 has 0", ()),
     ("power", "fence-agent-missing", ERROR, SURVIVOR, OURS, "\nfence_agent = fence_rack", "", "without", ()),
     ("power", "fence-agent-missing", ERROR, f"{OURS}:9", AGENT, "", None, "is not in /usr/local/sbin", ()),
     ("power", "fence-agent-missing", ERROR, f"{OURS}:9", OURS, "= fence_rack", "= /opt/rack", "no such file", ()),
     ("power", "fence-agent-missing", ERROR, f"{OURS}:9", OURS, "= fence_rack", "= /mnt/storage/f", "own mount", ()),
+    ("power", "fence-delay", WARNING, f"{OPTIONS}:4", OPTIONS, "[server1]", 'Delay = "5"\n[server1]', "delay = 5", ()),
+    ("power", "fence-delay", WARNING, f"{OPTIONS}:7", OPTIONS, "plug = 2", "delay = s3cret]\nplug = 2", "option delay",
+     ()),
     ("power", "fence-options", ERROR, f"{OURS}:1", OPTIONS, "", None, f"no file {OPTIONS}", ()),
     ("power", "fence-options", ERROR, f"{OURS}:10", OURS, "fence_rack", "fence_rack\nfence_options = /root/o",
      "no file /root/o", ()),
@@ -138,13 +143,13 @@ FAULTS: list[Fault] = [
      "fence_options", ()),
     ("power", "fencing-unused-key", NOTE, f"{OURS}:10", OURS, "fence_rack\n", "fence_rack\nwitness = third\n",
      "survivor = witness, which is power", ()),
-    ("power", "fencing-late", WARNING, f"{OURS}:1", O2CB, "52000", "30000", "server2: notice 10.5 s",
+    ("power", "fencing-late", WARNING, f"{OURS}:1", O2CB, "74000", "30000", "server2: notice 20.5 s",
      ("link-grace-cut",)),
-    ("witness", "fencing-late", WARNING, f"{OURS}:1", DRBD, "protocol C;", "protocol C; ping-int 46;",
-     "of 56 s that O2CB leaves (quorum)", ("link-grace-cut",)),
+    ("witness", "fencing-late", WARNING, f"{OURS}:1", DRBD, "protocol C;", "protocol C; ping-int 33;",
+     "of 76 s that O2CB leaves (quorum)", ("link-grace-cut",)),
     ("host", "link-grace-cut", NOTE, f"{OURS}:9", OURS, "server1\n", "server1\nlink_grace = 1min\n",
-     "60 s is cut to 45.5 s on server1", ()),
-    ("witness", "link-grace-cut", NOTE, f"{OURS}:1", O2CB, "52000", "30000", "cut to 15.5 s on server2", ()),
+     "60 s is cut to 33.5 s on server1", ()),
+    ("witness", "link-grace-cut", NOTE, f"{OURS}:1", O2CB, "74000", "30000", "cut to 3.5 s on server2", ()),
 ]  # fmt: skip
 
 
@@ -163,7 +168,7 @@ def test_exactly_the_planted_fault_is_found(box: Box, fault: Fault) -> None:
 
 
 def test_every_code_is_planted() -> None:
-    elsewhere = {"drbd-fencing-not-adjusted", "fence-options-open"}
+    elsewhere = {"drbd-fencing-not-adjusted", "fence-agent-board", "fence-options-open"}
     assert {fault[1] for fault in FAULTS} | elsewhere == set(fencing.BOOK.rules)
 
 
@@ -177,7 +182,7 @@ def test_what_to_add_is_said_for_the_driver(box: Box) -> None:
     there(box, {**NINE, DRBD: NINE[DRBD].replace(FENCE, "")})
     found = next(f for f in look() if f.code == "drbd-unfenced")
     assert "net { fencing resource-and-stonith; }; " in found.advice
-    assert "quorum majority" in found.advice
+    assert "quorum" not in found.advice  # it does not replace fencing
     (box.root / "sys/module/drbd/version").unlink()
     found = next(f for f in look() if f.code == "drbd-unfenced")
     assert "(DRBD 8.4) or net {" in found.advice
@@ -187,6 +192,44 @@ def test_what_stands_in_the_wrong_section_is_said_once(box: Box) -> None:
     """drbdadm refuses it there, and that is all there is to mend."""
     there(box, {**GOOD, DRBD: GOOD[DRBD].replace(FENCE, "").replace("\tnet {\n", f"\tnet {{\n{FENCE}")})
     assert [f.code for f in look()] == ["drbd-wrong-driver"]
+
+
+@pytest.mark.parametrize("quorum", ["all", "2"])
+def test_each_quorum_of_two_is_kept_by_the_third_host(box: Box, quorum: str) -> None:
+    text = QUORUM[DRBD].replace("majority", quorum)
+    there(box, {**QUORUM, DRBD: text})
+    assert look() == []
+    there(box, {DRBD: text.replace(FENCE, "")})
+    assert {f.code for f in look()} == {"drbd-unfenced", "survivor-unheeded"}
+
+
+def test_a_quorum_of_two_hosts_stops_both_and_loses_nothing(box: Box) -> None:
+    there(box, {**QUORUM, DRBD: QUORUM[DRBD].replace(FENCE, "").replace(THIRD, "")})
+    assert [(f.code, f.severity) for f in look()] == [("survivor-unheeded", ERROR), ("drbd-quorum", WARNING)]
+
+
+def test_a_quorum_of_one_is_none(box: Box) -> None:
+    there(box, {**QUORUM, DRBD: QUORUM[DRBD].replace("majority", "1").replace(FENCE, "")})
+    found = next(f for f in look() if f.code == "drbd-unfenced")
+    assert "neither fencing nor quorum" in found.message
+
+
+@pytest.mark.parametrize(
+    ("survivor", "words"),
+    [
+        ("survivor = server1\n", "mounts alone whatever the peer has; with fencing the other node does not"),
+        ("survivor = server2\n", "with fencing and survivor = server2 our handler refuses it"),
+        ("survivor = none\n", "with fencing and survivor = none our handler refuses it"),
+        ("survivor = power\nfence_agent = fence_rack\n", "survivor = power our handler refuses it"),
+        ("survivor = witness\nwitness = lock@third\n", "with fencing it does with the witness's lock only"),
+    ],
+)
+def test_where_always_counts(box: Box, survivor: str, words: str) -> None:
+    """On the named survivor, and with the lock: the handler refuses it elsewhere."""
+    there(box, {**GOOD, OURS: GOOD[OURS].replace("survivor = server1\n", f"{survivor}when_alone = always\n")})
+    found = [f for f in look() if f.code == "when-alone-always"]
+    assert [f.severity for f in found] == [WARNING]
+    assert words in found[0].message
 
 
 def test_a_third_host_with_a_disk_is_one_too_many(box: Box) -> None:
@@ -225,6 +268,25 @@ def test_our_handler_however_it_is_written(box: Box, quoted: str) -> None:
 def test_in_a_tree_of_configuration_only_no_program_is_missed(box: Box, name: str) -> None:
     programs = (fencing.HANDLER, AGENT, SSH)
     there(box, {file: text for file, text in SETUPS[name].items() if file not in programs})
+    assert look() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "board"),
+    [("fence_ipmilan", True), ("fence_ilo5_ssh", True), ("fence_idrac", True), ("fence_apc", False), ("wol", False)],
+)
+def test_an_agent_that_asks_a_board_inside_the_server(box: Box, name: str, board: bool) -> None:
+    """By its name or its path."""
+    for text in (name, f"/usr/sbin/{name}"):
+        there(box, {**POWER, f"/usr/sbin/{name}": "#!/bin/sh\n", OURS: POWER[OURS].replace("fence_rack", text)})
+        (box.root / f"usr/sbin/{name}").chmod(0o755)
+        found = [(f.code, f.severity, f.where) for f in look()]
+        assert found == ([("fence-agent-board", NOTE, f"{OURS}:9")] if board else [])
+
+
+@pytest.mark.parametrize("line", ["delay = 0", 'delay = "0"', "# delay = 5", "power_wait = 5"])
+def test_what_is_no_delay(box: Box, line: str) -> None:
+    there(box, {**POWER, OPTIONS: POWER[OPTIONS].replace("[server1]", f"{line}\n[server1]")})
     assert look() == []
 
 
@@ -329,18 +391,15 @@ def test_a_link_to_the_stack_s_mount(box: Box) -> None:
 
 
 def test_the_third_host_of_the_quorum_may_be_the_witness(box: Box) -> None:
-    text = QUORUM[DRBD].replace(" quorum majority;", "").replace("\tnet {\n", f"\tnet {{\n{FENCE}")
-    text = text.replace("\ton server1", f"\thandlers {{\n{HANDLER}\t}}\n\ton server1")
-    ours = WITNESS[OURS].replace("lock@third:22", "lock@10.181.76.12")
-    there(box, {**WITNESS, **QUORUM, **ROOMY, OURS: ours, DRBD: text})
-    assert "witness-not-apart" not in {f.code for f in look()}
+    there(box, {**QUORUM, OURS: WITNESS[OURS].replace("lock@third:22", "lock@10.181.76.12")})
+    assert look() == []
 
 
 # --- times --------------------------------------------------------------------------------------------------------
 
 
 def test_the_times_that_create_writes_suit_a_host(box: Box) -> None:
-    net = "protocol C; ping-int 5; connect-int 5; timeout 45; ping-timeout 15;"
+    net = "protocol C; ping-int 3; connect-int 3; timeout 25; ping-timeout 15; ko-count 14;"
     there(box, {**GOOD, DRBD: GOOD[DRBD].replace("protocol C;", net)})
     assert look() == []
     # On the node without the lowest number, too: that has its own warning.

@@ -43,7 +43,7 @@ resource r0 {
         address          ipv4 10.0.0.2:7789;
     }
     net {
-        ping-int           5;
+        ping-int           3;
         shared-secret    geheim;
     }
     disk {
@@ -57,9 +57,9 @@ resource r0 {
 SHOW = """\
 resource r0 {
     net {
-        timeout         	45; # 1/10 seconds
-        connect-int     	5; # seconds
-        ping-int        	5; # seconds
+        timeout         	25; # 1/10 seconds
+        connect-int     	3; # seconds
+        ping-int        	3; # seconds
         ping-timeout    	15; # 1/10 seconds
         shared-secret   	"geheim";
         socket-check-timeout	0; # default
@@ -411,13 +411,13 @@ def test_a_pair_in_order_is_0_and_every_step_is_ok_on_both(pair: Pair, capsys: C
 
 def test_the_plan_is_reckoned_with_the_running_values(pair: Pair, capsys: Capture) -> None:
     main(["fence-test", "web"])
-    assert "server2: notice 6.5 s + grace 20 s" in capsys.readouterr().out
+    assert "server2: notice 7.5 s + grace 20 s" in capsys.readouterr().out
     for host in ("server1", "server2"):
-        pair.write(host, "/sys/kernel/config/cluster/web/idle_timeout_ms", "10000\n")
+        pair.write(host, "/sys/kernel/config/cluster/web/idle_timeout_ms", "15000\n")
     assert main(["fence-test", "web"]) == 0
     plans = lines_of(capsys.readouterr().out, "plan").splitlines()
     assert "grace 20 s" in plans[0]
-    assert "of 14 s that O2CB leaves (quorum); link_grace is 20 s, more than fits" in plans[1]
+    assert "of 17 s that O2CB leaves (quorum); link_grace is 20 s, more than fits" in plans[1]
 
 
 def test_a_plan_that_does_not_fit_has_failed(pair: Pair, capsys: Capture) -> None:
@@ -625,7 +625,7 @@ def test_a_resource_that_is_down_has_failed(pair: Pair, capsys: Capture) -> None
 def test_no_secret_is_reported(pair: Pair, capsys: Capture) -> None:
     assert main(["fence-test", "web", "--report", "facts"]) == 0
     out = capsys.readouterr().out
-    assert json.loads(out)["net"]["ping-int"] == 5
+    assert json.loads(out)["net"]["ping-int"] == 3
     assert "geheim" not in out
 
 
@@ -1074,7 +1074,7 @@ def side(host: str, survivor: str = "server1", **more: Any) -> Side:
         "in_force": ("resource-and-stonith",), "role": "Primary", "disk": "UpToDate", "peer_disk": "UpToDate",
         "connection": "Connected", "replication": "Established", "suspended": "no", "threshold": 31, "idle": 30.0,
         "numbers": {"server1": "1", "server2": "2"},
-        "net": {"ping-int": 5.0, "ping-timeout": 15.0, "timeout": 45.0, "connect-int": 5.0},
+        "net": {"ping-int": 3.0, "ping-timeout": 15.0, "timeout": 25.0, "connect-int": 3.0},
     }  # fmt: skip
     return Side(host, **{**values, **more})
 
@@ -1146,12 +1146,12 @@ def test_addresses_of_a_connection_section_are_found() -> None:
     ("survivor", "seconds", "risk"),
     [
         ("server1", 10, ()),
-        ("server1", 13, ()),  # 13 + 5 until DRBD tries again + 2
-        ("server1", 14, ("server2",)),
-        ("server2", 14, ("server1",)),
-        ("power", 14, ("server1", "server2")),  # either may be first
-        ("witness", 14, ("server1", "server2")),
-        ("none", 14, ()),
+        ("server1", 15, ()),  # 15 + 3 until DRBD tries again + 2
+        ("server1", 16, ("server2",)),
+        ("server2", 16, ("server1",)),
+        ("power", 16, ("server1", "server2")),  # either may be first
+        ("witness", 16, ("server1", "server2")),
+        ("none", 16, ()),
         ("none", 40, ("server1", "server2")),
     ],
 )
