@@ -47,7 +47,7 @@ class Side:
     ``keys``: KEYS as text, link_grace in microseconds; ``in_force``: every value of fencing in the kernel; ``net``:
     DRBD's times as they are in force, in DRBD's units; ``threshold``, ``idle``: O2CB's, None where its cluster is not
     there; ``numbers``: O2CB's numbers of the nodes; ``addresses``: host -> ADDRESS:PORT of DRBD; ``thirds``: hosts
-    without a disk, which are in nothing else of this; ``file``: where the stack's section stands; ``unread``: what could
+    without a disk, which are in nothing else here; ``file``: where the stack's section stands; ``unread``: what could
     not be read, in words.
     """
 
@@ -363,7 +363,7 @@ def plans(own: Side, other: Side | None) -> list[Row]:
         if not plan.fits:
             advice = (
                 "shorter times of DRBD (net: ping-int, ping-timeout, timeout), a shorter link_grace,"
-                " or longer ones of O2CB (O2CB_HEARTBEAT_THRESHOLD, O2CB_IDLE_TIMEOUT_MS, with the stack stopped on both),"
+                " or longer ones (O2CB_HEARTBEAT_THRESHOLD, O2CB_IDLE_TIMEOUT_MS, with the stack stopped on both),"
                 " the same on both nodes"
             )
             text = f"{plan.sum}: too long, so OCFS2 resets this node before the decision"
