@@ -47,7 +47,7 @@ class Side:
     ``keys``: KEYS as text, link_grace in microseconds; ``in_force``: every value of fencing in the kernel; ``net``:
     DRBD's times as they are in force, in DRBD's units; ``threshold``, ``idle``: O2CB's, None where its cluster is not
     there; ``numbers``: O2CB's numbers of the nodes; ``addresses``: host -> ADDRESS:PORT of DRBD; ``thirds``: hosts
-    without a disk, which are in nothing else of this; ``file``: where the stack's section stands; ``unread``: what could
+    without a disk, which are in nothing else here; ``file``: where the stack's section stands; ``unread``: what could
     not be read, in words.
     """
 
@@ -216,7 +216,9 @@ def configuration(own: Side, other: Side | None) -> list[Row]:
     hosts = {*own.addresses, *own.numbers, own.host, *([other.host] if other else [])}
     lacking = _lacking(own)
     if lacking:
-        rows.append(Row(FAILED, step, own.host, f"{shown}: {lacking}", f"section [{own.stack}] of {own.file}; drbdocfs.conf(5)"))
+        rows.append(
+            Row(FAILED, step, own.host, f"{shown}: {lacking}", f"section [{own.stack}] of {own.file}; drbdocfs.conf(5)")
+        )
     elif own.survivor not in (fencing.NONE, fencing.POWER, fencing.WITNESS, *hosts):
         text = f"survivor = {own.survivor}, but the nodes are {' and '.join(sorted(hosts))}"
         rows.append(Row(FAILED, step, own.host, text, "the survivor's name as 'uname -n' prints it there"))
@@ -262,9 +264,9 @@ def both_go_on(one: Side, other: Side) -> bool:
     """
 
     def may(side: Side) -> bool:
-        if not freezes(side):
-            return not stops(side)
-        return side.survivor in (fencing.POWER, fencing.WITNESS, side.host)
+        if stops(side):
+            return False
+        return not freezes(side) or side.survivor in (fencing.POWER, fencing.WITNESS, side.host)
 
     if not (may(one) and may(other)):
         return False
@@ -361,14 +363,22 @@ def plans(own: Side, other: Side | None) -> list[Row]:
         if not plan.fits:
             advice = (
                 "shorter times of DRBD (net: ping-int, ping-timeout, timeout), a shorter link_grace,"
-                " or longer ones of O2CB (O2CB_HEARTBEAT_THRESHOLD, O2CB_IDLE_TIMEOUT_MS, with the stack stopped on both),"
+                " or longer ones (O2CB_HEARTBEAT_THRESHOLD, O2CB_IDLE_TIMEOUT_MS, with the stack stopped on both),"
                 " the same on both nodes"
             )
             text = f"{plan.sum}: too long, so OCFS2 resets this node before the decision"
             rows.append(Row(FAILED, step, host, text, advice))
         elif plan.cut:
             text = f"{plan.sum}; link_grace is {side.grace:g} s, more than fits"
-            rows.append(Row(OK, step, host, text, "a shorter link_grace, or longer limits of O2CB, with the stack stopped on both"))
+            rows.append(
+                Row(
+                    OK,
+                    step,
+                    host,
+                    text,
+                    "a shorter link_grace, or longer limits of O2CB, with the stack stopped on both",
+                )
+            )
         else:
             rows.append(Row(OK, step, host, plan.sum))
     if other is not None:
@@ -377,7 +387,15 @@ def plans(own: Side, other: Side | None) -> list[Row]:
             if None not in (one, two) and one != two:
                 what = {"threshold": "O2CB's dead_threshold", "idle": "O2CB's idle timeout (s)"}[name]
                 text = f"{what}: {one:g} on {own.host}, {two:g} on {other.host}"
-                rows.append(Row(FAILED, "plan", "", text, "the same in /etc/default/o2cb on both nodes, with the stack stopped on both"))
+                rows.append(
+                    Row(
+                        FAILED,
+                        "plan",
+                        "",
+                        text,
+                        "the same in /etc/default/o2cb on both nodes, with the stack stopped on both",
+                    )
+                )
     return rows
 
 
@@ -544,7 +562,7 @@ def back_after(side: Side, seconds: float) -> float:
 
 
 def usual(own: Side, other: Side) -> int:
-    """Seconds of a cut that DRBD notices for certain, and, where there is room, that is over before anything is decided.
+    """Seconds of a cut that DRBD notices for certain, and, where there is room, that is over before all is decided.
 
     A test that has seen nothing is no proof; so where there is no room the cut has a victim, who has to be named.
     """
@@ -575,9 +593,7 @@ def cut(own: Side, other: Side, seconds: float) -> Expected:
     if own.survivor == fencing.POWER:
         loser = other if own.preferred else own
         # The preferred one is first as a rule; an agent that fails there leaves it to the other one.
-        text = (
-            f"longer than the grace: one of the two, most likely {loser.host}, is switched off, and the other one goes on"
-        )
+        text = f"longer than the grace: one of the two is switched off, most likely {loser.host}; the other one goes on"
         return Expected(text, True, both)
     goes_on, loser = (own, other) if own.survivor == own.host else (other, own)
     text = f"longer than the grace: {goes_on.host} goes on, {loser.host} stays frozen and resets itself"

@@ -161,7 +161,7 @@ def find(configuration: Configuration, name: str) -> Resource | None:
 
 
 def everywhere(statements: Iterable[Statement], name: str, apart: Iterable[Host] = ()) -> list[Statement]:
-    """Every setting of a name in what ``drbdsetup show`` says, in order, without the connections to the hosts ``apart``.
+    """Every setting of a name in what ``drbdsetup show`` says, in order, but of connections to the hosts ``apart``.
 
     Those are hosts without a disk: fencing does not concern them.
     """

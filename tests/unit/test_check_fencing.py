@@ -471,8 +471,14 @@ def test_what_runs_against_what_is_written(box: Box, shown: str, codes: list[str
         assert "'drbdadm adjust r0'" in one.advice
 
 
-@pytest.mark.parametrize("named", ["_peer_node_id 2;", '_peer_node_id 7; net { _name "server3"; }', "_peer_node_id 7; path "
-    "{ _this_host ipv4 10.181.76.10:7789; _remote_host ipv4 10.181.76.12:7789; }"])
+@pytest.mark.parametrize(
+    "named",
+    [
+        "_peer_node_id 2;",
+        '_peer_node_id 7; net { _name "server3"; }',
+        "_peer_node_id 7; path { _this_host ipv4 10.181.76.10:7789; _remote_host ipv4 10.181.76.12:7789; }",
+    ],
+)
 @pytest.mark.parametrize(("policy", "codes"), [("resource-and-stonith", set()), ("dont-care", {"not-adjusted"})])
 def test_the_connection_to_a_third_host_without_a_disk_is_not_compared(
     box: Box, named: str, policy: str, codes: set[str]
