@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.package.scratch import TOP, Scratch
 
 LIBEXEC = ("attach", "broken", "follow", "holders", "loop", "o2cb", "promote", "wait")
-# Programs without the library, which no unit runs.
+# Run by DRBD, not by a unit; and what needs no library.
+OF_DRBD = ("fence-peer",)
 ALONE = ("witness",)
 DOCUMENTS = sorted({path.name for path in (TOP / "docs").glob("*.md")} - {"development.md"})
 LAYERS = ("attach", "broken", "holders", "loop", "o2cb", "promote", "wait")
@@ -118,7 +119,7 @@ def test_scripts_find_the_private_library(unpacked: Path) -> None:
         and not name.startswith("/usr/share/python3/")
         and name.rpartition("/")[2] not in ALONE
     ]
-    assert len(scripts) == len(LIBEXEC) + 2
+    assert len(scripts) == len(LIBEXEC) + len(OF_DRBD) + 2
     for path in scripts:
         text = path.read_text(encoding="utf-8")
         assert re.findall(r"^LIBRARY = .*$", text, re.MULTILINE) == ['LIBRARY = "/usr/share/drbdocfs-boot"'], path.name
