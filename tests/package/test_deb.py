@@ -38,7 +38,7 @@ def test_what_belongs_in_it_is_in_it(unpacked: Path) -> None:
         "/usr/lib/systemd/system/drbdocfs-follow.service",
         "/usr/lib/systemd/catalog/drbdocfs-boot.catalog",
         *(f"/usr/lib/systemd/system/drbdocfs-{layer}@.service" for layer in LAYERS),
-        *(f"/usr/libexec/drbdocfs-boot/{name}" for name in LIBEXEC + ALONE),
+        *(f"/usr/libexec/drbdocfs-boot/{name}" for name in LIBEXEC + OF_DRBD + ALONE),
         "/usr/share/drbdocfs-boot/drbdocfs_boot/__init__.py",
         "/usr/share/drbdocfs-boot/drbdocfs_boot/drbdocfs.configspec",
         "/usr/share/drbdocfs-boot/drbdocfs_boot/py.typed",
