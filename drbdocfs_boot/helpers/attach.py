@@ -72,6 +72,7 @@ def stop(layer: Layer) -> None:
         records.remove(layer.instance, kind)
     wake.send(wake.FOLLOW)
     if not drbd.loaded() or not drbd.state(resource).configured:
+        records.remove(layer.instance, "fence-lock")
         layer.forget()
         layer.say(f"{resource} is down already")
         return
@@ -100,6 +101,7 @@ def stop(layer: Layer) -> None:
                 else f"no process has {device} open: the kernel itself holds it, see 'journalctl -k'",
             )
         time.sleep(0.5)
+    records.remove(layer.instance, "fence-lock")  # nobody calls the handler of a resource that is down
     layer.forget()
     layer.say(f"{resource} down")
 

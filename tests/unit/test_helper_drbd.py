@@ -169,19 +169,21 @@ def test_attach_records_what_the_others_need_to_know(drbd: Box) -> None:
 
 def test_attach_stop_lets_nobody_bring_the_stack_up_again(drbd: Box) -> None:
     attach.start(Layer("attach", "web"))
-    for kind in ("waiting", "proceed", "alone"):
+    kinds = ("waiting", "proceed", "alone", "survivor", "fencing", "fence-lock")
+    for kind in kinds:
         records.write("web", kind, RESOURCE="r0")
         records.write("db", kind, RESOURCE="r1")
+    others = sorted(f"db.{kind}" for kind in kinds)
     records.mark_split_brain("web")
     follow = wake.listen(wake.FOLLOW)
     # First of all, before anything can fail.
     mounted(drbd, "/mnt/storage")
     refusal(attach, "stop")
     assert woken(follow)
-    assert sorted(os.listdir(drbd.root / "run/drbdocfs")) == ["db.alone", "db.proceed", "db.waiting", "web.attach"]
+    assert sorted(os.listdir(drbd.root / "run/drbdocfs")) == [*others, "web.attach", "web.fence-lock"]
     mounted(drbd)
     attach.stop(Layer("attach", "web"))
-    assert not (drbd.root / "run/drbdocfs/web.attach").exists()
+    assert sorted(os.listdir(drbd.root / "run/drbdocfs")) == others
     assert records.split_brain("web")  # which no stop resolves
 
 
