@@ -32,6 +32,7 @@ ASK_LIMIT = 3.0  # seconds for a question to DRBD; after that /proc/drbd has to 
 LOOK_EVERY = 1.0
 CONNECT_EVERY = 5.0  # seconds between two tries to connect after a lost address
 TAKE_LIMIT = 8.0  # seconds for one question to the witness
+RELEASE_LIMIT = 45.0  # nobody waits for it, and a handler that is called meanwhile ends it
 PROMOTION_LIMIT = 4.0  # the same at a promotion, for which 8.4 asks up to four times within 30 s
 AGENT_LIMIT = 30.0  # seconds to switch the peer on again
 NO_FREEZE = 1e12  # stands for the beginning of a freeze where there is none
@@ -627,7 +628,7 @@ def _release(name: str, lock: int, where: str, locks: "list[tuple[str, str]]") -
         return EX_TEMPFAIL
     try:
         for generation, nonce in locks:
-            answer = witness.release(where, generation, nonce, TAKE_LIMIT)
+            answer = witness.release(where, generation, nonce, RELEASE_LIMIT)
             if answer.kind == witness.ERROR:
                 raise Failure(EX_UNAVAILABLE, answer.said)
     except (Failure, OSError) as error:

@@ -62,7 +62,7 @@ LAYERS_AFTER = 10.0  # seconds from the last change of a record to the question 
 START_EVERY = 10.0  # at most one start per stack in so many seconds
 START_AGAIN = 30.0  # seconds after which a start is tried again without any news
 CONNECT_AGAIN, CONNECT_LAST = 5.0, 80.0  # seconds between two 'drbdadm adjust' of a stack, growing
-RELEASE_EVERY = 120.0  # seconds until it is tried again to give a lock at the witness back
+RELEASE_EVERY = 60.0  # seconds until it is tried again to give a lock at the witness back
 HANDLER = "/usr/libexec/drbdocfs-boot/fence-peer"
 OCFS2_LIMIT = 90.0  # seconds that OCFS2 may take to find its peer once DRBD is connected again: 60 s and a little
 
