@@ -14,7 +14,7 @@ import pytest
 
 from tests import manpage
 
-from . import stack
+from . import fencing, stack
 from .image import Image
 from .lab import Lab, say
 from .node import Node
@@ -34,11 +34,12 @@ LIMIT = 180.0
 
 @pytest.fixture(scope="module")
 def pair(image: Image, deb: Path) -> Iterator[Lab]:
-    """The guide's set-up with the package, the stack up on both, each node's root known to the other."""
+    """The guide's set-up with the package and fencing, the stack up on both, each node's root known to the other."""
     with Lab(image, provisioned(image)) as lab:
         lab.boot()
         lab.both(lambda node: node.install(deb))
         know_each_other(lab)
+        fencing.set_policy(lab, "server1")
         lab.both(lambda node: node.run("systemctl start drbdocfs.target", timeout=300))
         stack.check_up(lab)
         yield lab
