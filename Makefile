@@ -15,7 +15,7 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -p no:cacheprovider -v --color=auto
 # These tests mostly wait for what they started, so more of them than cores run side by side.
 # Those that wait stand together in one file, so who has nothing left to do takes some of them over.
-SIDE_BY_SIDE := --numprocesses=6 --dist=worksteal
+SIDE_BY_SIDE := --numprocesses=8 --dist=worksteal
 BOOTS_SIDE_BY_SIDE := --numprocesses=3
 # Two pairs of virtual machines: while one waits for a limit, a heartbeat or a resync, the other has the cores. A class
 # of tests is one story on one pair.
@@ -73,8 +73,9 @@ lint-tests:
 	@said=$$($(PYTHON) -m pytest -p no:cacheprovider --collect-only -qq --color=auto $(QUICK)) || \
 		{ printf '%s\n' "$$said"; exit 1; }
 
+# Quietly: a line for each of thousands of tests costs seconds.
 check: lint
-	tests/memory.sh $(PYTEST) $(SIDE_BY_SIDE) $(QUICK)
+	tests/memory.sh $(PYTEST) --quiet $(SIDE_BY_SIDE) $(QUICK)
 
 deb: setup-build
 	packaging/build-deb
