@@ -177,7 +177,7 @@ class Handler:
         self.tell("fence-step", reason=text)
 
     def record(self, phase: str, until: float, reason: str) -> None:
-        """For ``drbdocfs status`` and a newer handler."""
+        """For ``drbdocfs status``."""
         try:
             records.write(
                 self.name,
