@@ -24,6 +24,7 @@ from drbdocfs_boot import (
     drbdconf,
     drbddump,
     drbdmd,
+    escape,
     events,
     fenceoptions,
     fstab,
@@ -68,8 +69,10 @@ class Target:
 # --- strategies -------------------------------------------------------------------------------------------------
 
 NASTY = (
-    b"\0", b"\r", b"\r\n", b"\n", b"\n\n", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\x85", b"\x0b", b"\x0c",
-    b"\x1c", b"\x1b[2J", b" ", b"\t", b"\\", b"\\\n", b"%n", b"%%", b"$x", b"${x}", b"$(x)", b"`x`", b"'", b'"', b";", b"#",
+    b"\0", b"\r", b"\r\n", b"\n", b"\n\n", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\x85", b"\x0b",
+    b"\x0c",
+    b"\x1c", b"\x1b[2J", b" ", b"\t", b"\\", b"\\\n", b"%n", b"%%", b"$x", b"${x}", b"$(x)", b"`x`", b"'", b'"',
+    b";", b"#",
     b"[Service]\nExecStart=/bin/x\n", b"\nExecStart=/bin/x", b"../", b"/", b"\xed\xa0\x80", b"=", b":", b"A" * 300,
     b"\xd9\xa3", b"\xc2\xb2",
 )  # fmt: skip
@@ -259,7 +262,7 @@ def _benign(reading: Reading, problems: tuple[Problem, ...], table: dict[str, fs
             )
         )  # fmt: skip
     # Names that are alike in their first 150 characters share a unit.
-    groups = {units.escape.instance(p.stack or p.file): (f"b{i}", bool(p.stack)) for i, p in enumerate(problems)}
+    groups = {escape.instance(p.stack or p.file): (f"b{i}", bool(p.stack)) for i, p in enumerate(problems)}
     mistakes = tuple(Problem("/f" + n, 0, n if of_stack else "", "wrong") for n, of_stack in groups.values())
     return units.tree(Reading(tuple(stacks), mistakes), lines)[0]
 
@@ -338,12 +341,13 @@ def _values(stack: Stack, files: dict[str, str]) -> None:
     ):  # fmt: skip
         if expected:
             _require(said["DRBDOCFS_" + key] == {expected}, f"{key}: {said} is not {expected!r}")
-    mount = files.get(units.escape.mount_unit(stack.mountpoint))
+    mount = files.get(escape.mount_unit(stack.mountpoint))
     if mount is not None:
-        found = {key: unitreader.plain(value) for section, key, value in unitreader.assignments(mount)
+        given = {key: unitreader.plain(value) for section, key, value in unitreader.assignments(mount)
                  if section == "Mount"}  # fmt: skip
-        expected = {"What": stack.device, "Where": stack.mountpoint, "Type": "ocfs2"}
-        _require(found == {**expected, **({"Options": stack.mount_options} if stack.mount_options else {})}, str(found))
+        wanted = {"What": stack.device, "Where": stack.mountpoint, "Type": "ocfs2"}
+        wanted |= {"Options": stack.mount_options} if stack.mount_options else {}
+        _require(given == wanted, str(given))
 
 
 def check_events(data: bytes) -> None:
@@ -502,8 +506,10 @@ CONFIG_TOKENS = (
     b'mountpoint = "/srv/$x\\\\y"\n', b"/dev/drbd0 /srv ocfs2 defaults 0 0\n", b"/dev/drbd1 /mnt/x ocfs2 noauto\n",
 )  # fmt: skip
 DRBD_TOKENS = (
-    b"resource r0 {\n", b"on server1 {", b"on server2 {", b"volume 0 {", b"device", b"disk ", b"address ipv6 [fd00::1]:1;",
-    b"include \"*.res\"", b"include x", b"net {", b"}", b"{", b";", b"common {", b"meta-disk internal;", b"host a address 1:2;",
+    b"resource r0 {\n", b"on server1 {", b"on server2 {", b"volume 0 {", b"device", b"disk ",
+    b"address ipv6 [fd00::1]:1;",
+    b"include \"*.res\"", b"include x", b"net {", b"}", b"{", b";", b"common {", b"meta-disk internal;",
+    b"host a address 1:2;",
 )  # fmt: skip
 TARGETS: dict[str, Target] = {
     "config": Target(check_config, _generator, CONFIG_TOKENS, (b"[a]\n", b"a=b\n", b"[a]\nx = ','\n", b",'a'", b"[")),
@@ -511,11 +517,13 @@ TARGETS: dict[str, Target] = {
     "events": Target(
         check_events, lambda: _files(TRANSCRIPTS, "*.events2"),
         (b"exists ", b"change ", b"destroy ", b"call ", b"- skipped 3", b"exists -\n", b"connection ", b"peer-device ",
-         b"path ", b"device ", b"resource ", b"rename ", b"name:r0 ", b"peer-node-id:1 ", b"volume:0 ", b"peer-client:yes ",
+         b"path ", b"device ", b"resource ", b"rename ", b"name:r0 ", b"peer-node-id:1 ", b"volume:0 ",
+         b"peer-client:yes ",
          b"connection:StandAlone ", b"role:Primary ", b"helper:split-brain "),
         (b"exists peer-device peer-node-id:1 peer-client:yes\n", b"change connection peer-node-id:1\n", b"a:b "),
     ),
-    "clusterconf": Target(check_clusterconf, lambda: [CLUSTER_CONF], (b"cluster:\n", b"node:\n", b"\tname = web\n", b"="),
+    "clusterconf": Target(check_clusterconf, lambda: [CLUSTER_CONF], (b"cluster:\n", b"node:\n", b"\tname = web\n",
+    b"="),
                           (b"node:\n", b"a=b\n", b"=")),
     "fstab": Target(check_fstab, lambda: _files(CASES, "fstab"),
                     (b"/dev/drbd0 ", b"/srv ", b"ocfs2 ", b"\\040", b"\\777", b"\\0", b"UUID=", b'"'),
@@ -529,7 +537,8 @@ TARGETS: dict[str, Target] = {
                            (b"a", b"[a]\n", b"=\n")),
     "shelltext": Target(check_shelltext, lambda: [SCRIPT],
                         (b"$(", b")", b"((", b"`", b"case x in ", b"esac", b";;", b"<<EOF\n", b"EOF\n", b"<<-", b"if ",
-                         b"fi\n", b"${a:-", b"}", b"f() {", b"function f", b"for i in", b"&&", b"|\n", b"2>&1", b"a=b "),
+                         b"fi\n", b"${a:-", b"}", b"f() {", b"function f", b"for i in", b"&&", b"|\n", b"2>&1",
+                         b"a=b "),
                         (b"$(", b"$(a ", b"`a`", b"(", b"<<E\n", b"a=b\n", b"if ", b'"', b"\\\n", b"${")),
     "kernellog": Target(check_kernellog, lambda: _files(TRANSCRIPTS, "*.kernel"),
                         (b"drbd r0: ", b"block drbd0: ", b"-> Disconnecting", b"[disconnect]", b"(", b"StandAlone"),

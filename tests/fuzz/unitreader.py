@@ -1,4 +1,4 @@
-"""A small reader of unit files, written from systemd.syntax(7) and systemd.unit(5) and sharing nothing with the product."""
+"""A small reader of unit files, from systemd.syntax(7) and systemd.unit(5); nothing of the product is in it."""
 
 from __future__ import annotations
 
