@@ -64,7 +64,9 @@ def read(text: str, variables: dict[str, str] | None = None) -> Script:
 
 
 class _Reader:
-    def __init__(self, text: str, variables: dict[str, str], fixed: bool, row: Row | None = None, nested: int = 0) -> None:
+    def __init__(
+        self, text: str, variables: dict[str, str], fixed: bool, row: Row | None = None, nested: int = 0
+    ) -> None:
         # A carriage return before the line's end is a blank to us, so that such files can be read at all.
         self.text = text.replace("\r\n", " \n")
         self.variables = variables

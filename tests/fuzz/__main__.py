@@ -61,7 +61,8 @@ class Session:
         file = FOUND / f"{self.name}-{hashlib.sha256(data).hexdigest()[:12]}"
         file.write_bytes(data)
         self.found[key] = file
-        print(f"{self.name}: {key}: {str(error)[:300]}\n  python3 -m tests.fuzz --replay {file} {self.name}", flush=True)
+        print(f"{self.name}: {key}: {str(error)[:300]}")
+        print(f"  python3 -m tests.fuzz --replay {file} {self.name}", flush=True)
 
     def grow(self, size: int = 100_000) -> None:
         """Long inputs and deep ones: every piece repeated, and a seed with it."""

@@ -224,7 +224,7 @@ def _root(files: dict[str, bytes]) -> Iterator[str]:
 
 
 def _parts(data: bytes) -> dict[str, bytes]:
-    main, more, table = (data.split(SEPARATOR, 2) + [b"", b""])[:3]
+    main, more, table = [*data.split(SEPARATOR, 2), b"", b""][:3]
     return {lean.MAIN_FILE: main, lean.MORE_FILES + "/more.conf": more, "/etc/fstab": table}
 
 
