@@ -14,7 +14,7 @@ import pytest
 
 from drbdocfs_boot.tools.datacheck import Writers
 
-from . import matrix
+from . import fencing, matrix
 from .datahost import DIRECTORY, DataHost
 from .image import Image
 from .lab import Lab, say
@@ -62,6 +62,8 @@ class TestDataCheck:
 
     def test_what_was_acknowledged_is_there_after_a_power_cut(self, pair: Lab, writers: Writers) -> None:
         one, other = hosts = [DataHost(node) for node in pair.nodes]
+        # With nobody to go on the survivor's writes stand still until O2CB resets it.
+        fencing.set_policy(pair, one.name)
         for host in hosts:
             writers.start(host)
         for host in hosts:
