@@ -245,6 +245,12 @@ class Node:
             if self._qmp is not None:
                 self._qmp.command("set_link", name="link-card", up=up)
 
+    def throttle(self, disk: str, operations: int) -> None:
+        """Let a disk ("root" or "data") do so many reads and writes a second from now on; 0: as many as it can."""
+        assert self._qmp is not None
+        limits = {"bps": 0, "bps_rd": 0, "bps_wr": 0, "iops_rd": 0, "iops_wr": 0}
+        self._qmp.command("block_set_io_throttle", device=disk, iops=operations, **limits)
+
     # Boots and shutdowns
 
     def wait_connected(self, timeout: float = BOOT_LIMIT) -> None:

@@ -86,7 +86,11 @@ def _host(host: str) -> dict[float, Expect]:
         alone=((host,),),
         standstill=STANDSTILL,
     )
-    return {3: BACK, 12: BACK, 30: gone, 45: gone, 90: gone, FOR_EVER: gone}
+    # The decision falls between 25 and 33 s after the loss.
+    either = dataclasses.replace(
+        gone, words=f"back in time, or {host} goes on", losers=((), *gone.losers), alone=((), (host,))
+    )
+    return {3: BACK, 12: BACK, 30: either, 45: gone, 90: gone, FOR_EVER: gone}
 
 
 _SHOT = Expect(
@@ -107,7 +111,8 @@ _POWER = {
 }  # fmt: skip
 _WON = Expect("one has the lock and goes on, the other is reset and comes back", losers=EITHER, alone=EITHER,
               standstill=STANDSTILL)  # fmt: skip
-_WITNESS = {3: BACK, 12: BACK, 30: _WON, 45: _WON, 90: _WON, FOR_EVER: _WON}
+_LATE = dataclasses.replace(_WON, words="back in time, or one has the lock", losers=((), *EITHER), alone=((), *EITHER))
+_WITNESS = {3: BACK, 12: BACK, 30: _LATE, 45: _WON, 90: _WON, FOR_EVER: _WON}
 POLICIES = {"none": _NONE, "server1": _host("server1"), "power": _POWER, "witness": _WITNESS}
 
 FROZEN = Expect("nobody is believed to be off: both frozen, both reset, both up again with the link", losers=BOTH)
