@@ -44,7 +44,7 @@ def writers(pair: Lab, tmp_path: Path) -> Iterator[Writers]:
     made.clean(DataHost(pair.nodes[0]))
     for node in pair.nodes:
         assert "data-check" not in node.run(f"ls -A {MOUNTPOINT}")
-        node.run("! pgrep -f data-check")
+        node.run("! pgrep -f '[d]ata-check'")
 
 
 class TestDataCheck:

@@ -74,7 +74,11 @@ def test_a_story_with_two_writers_ends_well_and_leaves_nothing(tmp_path: Path) -
         (tmp_path / "check/own/theirs").unlink()
         writers.clean(HOSTS[0])
         writers.clean(HOSTS[1])
-    assert not (tmp_path / "check").exists()
+        assert not (tmp_path / "check").exists()
+        found = writers.findings(HOSTS[:1])
+        assert "there is no" in found.unread[0]
+        assert not found.lost
+        assert not found.good
 
 
 def test_all_races_on_one_machine_are_good(tmp_path: Path) -> None:
