@@ -1,8 +1,9 @@
 """The fault matrix: what becomes of a pair when something goes wrong, row by row.
 
-`python3 -m tests.lab.matrix [ROW…]`: the rows named (`*` and `?` are allowed), or all; each result is appended to
-dist/matrix.jsonl, and a row that is good there as often as wanted is not run again unless it is named. Status 1 when
-something was otherwise than expected.
+`python3 -m tests.lab.matrix [ROW…]`: the rows named (`*` and `?` are allowed), or all but the few that take an hour
+(`many-reboots`, which makes as many of them as LAB_REBOOTS says); each result is appended to dist/matrix.jsonl, and a
+row that is good there as often as wanted is not run again unless it is named. Status 1 when something was otherwise
+than expected.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from drbdocfs_boot import __version__
 
-from . import arguments, fencing, rows_boot, rows_fencing
+from . import arguments, fencing, rows_boot, rows_fencing, rows_network, rows_resync
 from .fault import FAULTS
 from .image import Image, image
 from .lab import Lab, LabError, say
@@ -26,7 +27,7 @@ from .row import Result, Row
 
 RESULTS = Path("dist/matrix.jsonl")
 # Each adds its rows by being imported.
-_FAULTS = (rows_boot,)
+_FAULTS = (rows_boot, rows_resync, rows_network)
 
 ROWS: dict[str, Row] = {**rows_fencing.ROWS, **FAULTS}
 # What is known after the first rows is worth the most.
@@ -125,7 +126,7 @@ def chosen(patterns: list[str], times: int, known: Counter[str]) -> list[Row]:
     if patterns:
         names = [name for pattern in patterns for name in ROWS if fnmatch.fnmatch(name, pattern)]
         return [ROWS[name] for _ in range(times) for name in dict.fromkeys(names)]
-    names = list(dict.fromkeys((*FIRST, *ROWS)))
+    names = [name for name in dict.fromkeys((*FIRST, *ROWS)) if not ROWS[name].named_only]
     return [ROWS[name] for turn in range(times) for name in names if known[name] <= turn]
 
 
