@@ -130,7 +130,7 @@ class Case:
     def down_and_waiting(self, node: Node) -> None:
         """The stack must not be up on a node: not Primary, nothing mounted."""
         now = fencing.state(node)
-        self.must(now == fencing.WAITING, f"{node.name}: {now}, where it has to wait")
+        self.must(now in (fencing.WAITING, fencing.DOWN), f"{node.name}: {now}, where it has to wait")
 
     def await_console(self, node: Node, words: str, begin: int = 0, limit: float = BOOT_LIMIT) -> None:
         """Wait until a node's console says so, as seen from outside within a tenth of a second; `begin`: where in the
@@ -154,12 +154,12 @@ class Case:
         for node in nodes:
             self.boots(node)
 
-    def says(self, node: Node, words: str, limit: float = 60.0) -> None:
-        """`drbdocfs status` has to say so within a limit, in seconds."""
+    def says(self, node: Node, *words: str, limit: float = 60.0) -> None:
+        """`drbdocfs status` has to say one of these within a limit, in seconds."""
         until = time.monotonic() + limit
-        while words not in (said := status(node)):
+        while not any(each in (said := status(node)) for each in words):
             if time.monotonic() > until:
-                self.wrong.append(f"{node.name}: status does not say {words!r} but:\n{said}")
+                self.wrong.append(f"{node.name}: status does not say {' or '.join(words)!r} but:\n{said}")
                 return
             time.sleep(1.0)
 
@@ -181,6 +181,17 @@ class Case:
         for node in self.lab.nodes:
             failed = node.run("systemctl --failed --no-legend --plain").strip()
             self.must(not failed, f"{node.name}: failed units: {failed}")
+
+
+class NoGood(AssertionError):
+    """The pair did not come up again, or a step of the fault failed."""
+
+    def __init__(self, error: AssertionError, case: Case) -> None:
+        """`error` with its report on both nodes; `wrong` has its first line and where the report is kept."""
+        super().__init__("\n".join([str(error), *case.wrong, *case.notes]))
+        lines = str(error).splitlines() or [repr(error)]
+        self.wrong = [*case.wrong, *dict.fromkeys([lines[0], *lines[1:][-2:-1]])]
+        self.notes = case.notes
 
 
 FAULTS: dict[str, Row] = {}
@@ -215,7 +226,7 @@ def fault(
                     case.put_back()
                 case.finish(writing, BACK if back is None else back)
             except AssertionError as error:
-                raise AssertionError("\n".join([str(error), *case.wrong, *case.notes])) from error
+                raise NoGood(error, case) from error
             if not splits:
                 for node, old, new in zip(lab.nodes, before, lab.both(_splits)):
                     case.must(new == old, f"{node.name} has found a split brain")

@@ -19,7 +19,7 @@ from pathlib import Path
 from drbdocfs_boot import __version__
 
 from . import arguments, fencing, rows_boot, rows_fencing, rows_network, rows_resync
-from .fault import FAULTS
+from .fault import FAULTS, NoGood
 from .image import Image, image
 from .lab import Lab, LabError, say
 from .provision import provisioned
@@ -104,6 +104,9 @@ def run(rows: list[Row], made: Image, deb: Path, path: Path) -> int:
             began = time.monotonic()
             try:
                 result = row.run(pair.get())
+            except NoGood as error:
+                result = Result("; ".join(error.notes), error.wrong)
+                pair.throw_away()
             except (AssertionError, OSError) as error:
                 lines = str(error).splitlines() or [repr(error)]
                 result = Result("", [lines[0], *lines[-2:]])

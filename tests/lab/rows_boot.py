@@ -66,7 +66,7 @@ fault("many-reboots", "each time both shut down in good order and come back by t
 
 def _one_cut(case: Case) -> None:
     case.power_cut(case.two)
-    case.says(case.one, "went on without its peer", 120)
+    case.says(case.one, "went on without its peer", limit=120)
     case.power_on(case.two)
 
 
@@ -118,7 +118,7 @@ def stale_first(case: Case) -> None:
     case.records.collect(case.one)
     case.power_cut(case.one)
     case.power_on(case.two)
-    case.says(case.two, "not alone")
+    case.says(case.two, "not alone", "cannot go on without it")
     case.down_and_waiting(case.two)
     case.power_on(case.one)
 

@@ -9,7 +9,7 @@ from .situations import RESOURCE_FILE, TARGET, checksum, write
 
 GROUP = "resync"
 _FENCING = "disk { fencing resource-and-stonith;"
-_SLOW = " resync-rate 500k; c-plan-ahead 0;"
+_SLOW = " resync-rate 300k; c-plan-ahead 0;"
 
 
 def _slow(node: Node) -> None:
@@ -29,7 +29,7 @@ def _fast(node: Node) -> None:
 
 
 def _under_way(case: Case) -> None:
-    """server2 is target of a resync of 40 MiB, which takes more than a minute; it is not mounted there.
+    """server2 is target of a resync of 40 MiB, which takes two minutes; it is not mounted there.
 
     At the end of the row it goes on at full speed, and the file that was written meanwhile has to be whole on both.
     """
