@@ -99,7 +99,7 @@ BUGS = {
 
 def plant(node: Node, bug: Bug) -> None:
     """Put a bug into a node's package, and see that it is there for systemd."""
-    listed = f"systemctl show --property={bug.kind} --value '{bug.unit}' | tr ' ' '\\n' | grep -Fqx '{bug.before}'"
+    listed = f"systemctl show --property={bug.kind} --value '{bug.unit}' | tr ' ' '\\n' | grep -Fx '{bug.before}'"
     node.run(listed)
     for path, text, instead in bug.edits:
         program = (
@@ -109,7 +109,7 @@ def plant(node: Node, bug: Bug) -> None:
         node.put_text("/root/plant.py", program)
         quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in (path, text, instead))
         node.run(f"python3 -I /root/plant.py {quoted}")
-    node.run(f"rm -f {LIBRARY}/__pycache__/units.*; systemctl daemon-reload; ! {{ {listed}; }}; sync")
+    node.run(f"rm -f {LIBRARY}/__pycache__/units.*; systemctl daemon-reload; if {listed}; then exit 1; fi; sync")
 
 
 def find(pair: Pair, bug: Bug | None) -> list[str]:

@@ -187,6 +187,17 @@ def network_online_fails(case: Case) -> None:
     fencing.await_together(case.lab, 60)
 
 
+@fault("network-online-late", "as where some card has no link: the wait for the network fails after a minute, the stack"
+       " goes on then and comes up", group=GROUP, seconds=260)  # fmt: skip
+def network_online_late(case: Case) -> None:
+    _wait_online(case, case.two, "/bin/sh -c 'sleep 60; exit 1'")
+    case.two.shutdown()
+    case.power_on(case.two)
+    began = case.two.boot_times().units["drbdocfs-attach@web.service"].began
+    case.must(began > 60, f"the attach began at {began:.0f} s")
+    fencing.await_together(case.lab, 60)
+
+
 @fault("network-online-hangs", "the machine comes to a login all the same, and its status says what the stack waits"
        " for; up when the network is said to be online", group=GROUP, seconds=420)  # fmt: skip
 def network_online_hangs(case: Case) -> None:
@@ -227,7 +238,7 @@ def other_address(case: Case) -> None:
 def _edited(case: Case, node: Node, sed: str) -> None:
     """DRBD's configuration of one node is edited until the end of the row; what runs is then adjusted."""
     node.run(f"cp {RESOURCE_FILE} /root/lab.res; sed -i '{sed}' {RESOURCE_FILE};"
-             f" ! cmp -s {RESOURCE_FILE} /root/lab.res; sync")  # fmt: skip
+             f" if cmp -s {RESOURCE_FILE} /root/lab.res; then exit 1; fi; sync")  # fmt: skip
     case.afterwards(lambda: node.run(f"cp /root/lab.res {RESOURCE_FILE}; sync; drbdadm adjust r0"))
 
 
