@@ -92,12 +92,19 @@ test: lint deb rpm setup-lab
 demo: deb setup-lab
 	$(PYTHON) -m tests.lab.demo --deb dist/drbdocfs-boot_*_all.deb
 
+# A round that was good is not run again, nor is a row of the matrix that was so often enough: what was interrupted goes
+# on where it was. `make clean` forgets both.
 resilience: deb setup-lab
-	set -e; for round in $$(seq $(REPEAT)); do \
-		echo "round $$round of $(REPEAT)"; \
+	@mkdir -p dist/rounds
+	@set -e; for round in $$(seq $(REPEAT)); do \
+		if test -e dist/rounds/$$round; then echo "round $$round of $(REPEAT) was good already"; continue; fi; \
+		echo "round $$round of $(REPEAT)"; began=$$(date +%s); \
 		$(PYTEST) $(LABS_SIDE_BY_SIDE) --durations=15 tests/lab; \
+		took=$$((($$(date +%s) - began) / 60)); left=$$(($(REPEAT) - round)); \
+		echo "$$took min" >dist/rounds/$$round; \
+		echo "round $$round took $$took min, so $$left more take about $$((took * left)) min; then the matrix"; \
 	done
-	$(PYTHON) -m tests.lab.matrix
+	$(PYTHON) -m tests.lab.matrix --times $(REPEAT)
 
 bench: setup-check
 	$(PYTHON) tests/bench/bench_generator.py

@@ -46,10 +46,15 @@ def width(stream: TextIO, otherwise: int = 80) -> int:
     return max(20, shutil.get_terminal_size((otherwise, 24)).columns)
 
 
-def style(text: str, name: str, stream: TextIO) -> str:
-    """``text`` in a colour of _CODES or in the style of a state (STYLES), where the stream takes colours."""
+def painted(text: str, name: str) -> str:
+    """``text`` in a colour of _CODES or in the style of a state (STYLES)."""
     code = _CODES.get(STYLES.get(name, name))
-    return f"\x1b[{code}m{text}\x1b[0m" if code and text and coloured(stream) else text
+    return f"\x1b[{code}m{text}\x1b[0m" if code and text else text
+
+
+def style(text: str, name: str, stream: TextIO) -> str:
+    """``text`` painted, where the stream takes colours."""
+    return painted(text, name) if coloured(stream) else text
 
 
 def wrap(text: str, columns: int, first: str = "", rest: str = "") -> Iterator[str]:

@@ -18,7 +18,17 @@ from pathlib import Path
 
 from drbdocfs_boot import __version__
 
-from . import arguments, fencing, rows_boot, rows_fencing, rows_network, rows_resync
+from . import (
+    arguments,
+    fencing,
+    rows_boot,
+    rows_fencetest,
+    rows_fencing,
+    rows_network,
+    rows_resync,
+    rows_software,
+    rows_storage,
+)
 from .fault import FAULTS, NoGood
 from .image import Image, image
 from .lab import Lab, LabError, say
@@ -27,7 +37,7 @@ from .row import Result, Row
 
 RESULTS = Path("dist/matrix.jsonl")
 # Each adds its rows by being imported.
-_FAULTS = (rows_boot, rows_resync, rows_network)
+_FAULTS = (rows_boot, rows_resync, rows_network, rows_fencetest, rows_storage, rows_software)
 
 ROWS: dict[str, Row] = {**rows_fencing.ROWS, **FAULTS}
 # What is known after the first rows is worth the most.

@@ -245,6 +245,12 @@ class Node:
             if self._qmp is not None:
                 self._qmp.command("set_link", name="link-card", up=up)
 
+    def throttle(self, disk: str, operations: int) -> None:
+        """Let a disk ("root" or "data") do so many reads and writes a second from now on; 0: as many as it can."""
+        assert self._qmp is not None
+        limits = {"bps": 0, "bps_rd": 0, "bps_wr": 0, "iops_rd": 0, "iops_wr": 0}
+        self._qmp.command("block_set_io_throttle", device=disk, iops=operations, **limits)
+
     # Boots and shutdowns
 
     def wait_connected(self, timeout: float = BOOT_LIMIT) -> None:
@@ -329,6 +335,13 @@ class Node:
             self._fail(f"`systemctl {verb}` hangs")
 
     # Commands
+
+    def connected_ssh(self, timeout: float = COMMAND_LIMIT) -> list[str]:
+        """The words that a command on the host begins with to run one here, for whoever wants its pipes.
+
+        Raises Unreachable, and LabError when the node is off.
+        """
+        return self._connect(timeout).command
 
     def execute(self, command: str, timeout: float = COMMAND_LIMIT, stdin: bytes = b"") -> Result:
         """Run a bash command as root and return how it ended, whatever that is.
