@@ -1,8 +1,9 @@
 """The fault matrix: what becomes of a pair when something goes wrong, row by row.
 
-`python3 -m tests.lab.matrix [ROW…]`: the rows named (`*` and `?` are allowed), or all; each result is appended to
-dist/matrix.jsonl, and a row that is good there as often as wanted is not run again unless it is named. Status 1 when
-something was otherwise than expected.
+`python3 -m tests.lab.matrix [ROW…]`: the rows named (`*` and `?` are allowed), or all but the few that take an hour
+(`many-reboots`, which makes as many of them as LAB_REBOOTS says); each result is appended to dist/matrix.jsonl, and a
+row that is good there as often as wanted is not run again unless it is named. Status 1 when something was otherwise
+than expected.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from . import (
     rows_boot,
     rows_fencetest,
     rows_fencing,
+    rows_network,
+    rows_resync,
     rows_software,
     rows_storage,
 )
-from .fault import FAULTS
+from .fault import FAULTS, NoGood
 from .image import Image, image
 from .lab import Lab, LabError, say
 from .provision import provisioned
@@ -34,7 +37,7 @@ from .row import Result, Row
 
 RESULTS = Path("dist/matrix.jsonl")
 # Each adds its rows by being imported.
-_FAULTS = (rows_boot, rows_fencetest, rows_storage, rows_software)
+_FAULTS = (rows_boot, rows_resync, rows_network, rows_fencetest, rows_storage, rows_software)
 
 ROWS: dict[str, Row] = {**rows_fencing.ROWS, **FAULTS}
 # What is known after the first rows is worth the most.
@@ -111,6 +114,9 @@ def run(rows: list[Row], made: Image, deb: Path, path: Path) -> int:
             began = time.monotonic()
             try:
                 result = row.run(pair.get())
+            except NoGood as error:
+                result = Result("; ".join(error.notes), error.wrong)
+                pair.throw_away()
             except (AssertionError, OSError) as error:
                 lines = str(error).splitlines() or [repr(error)]
                 result = Result("", [lines[0], *lines[-2:]])
@@ -133,7 +139,7 @@ def chosen(patterns: list[str], times: int, known: Counter[str]) -> list[Row]:
     if patterns:
         names = [name for pattern in patterns for name in ROWS if fnmatch.fnmatch(name, pattern)]
         return [ROWS[name] for _ in range(times) for name in dict.fromkeys(names)]
-    names = list(dict.fromkeys((*FIRST, *ROWS)))
+    names = [name for name in dict.fromkeys((*FIRST, *ROWS)) if not ROWS[name].named_only]
     return [ROWS[name] for turn in range(times) for name in names if known[name] <= turn]
 
 

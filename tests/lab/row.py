@@ -27,3 +27,4 @@ class Row:
     words: str  # what has to come of it
     run: Callable[[Lab], Result]
     seconds: float  # about how long it takes
+    named_only: bool = False  # so long that it is run only where it is named

@@ -35,6 +35,7 @@ from .situations import (
     journal_has,
     properties,
     record,
+    sit_in_the_mount,
     status,
     write,
 )
@@ -79,19 +80,6 @@ def start_both(lab: Lab) -> None:
 
 def stop_both(lab: Lab) -> None:
     lab.both(stack.stop)
-
-
-def sit_in_the_mount(node: Node, stubborn: bool = False) -> str:
-    """A process with its working directory in the mount that no unit's stop ends; returns its number."""
-    deaf = "trap : TERM; " if stubborn else ""
-    loop = "while :; do read -t 1000 < /run/sitter; done" if stubborn else "exec sleep 3000"
-    node.run(
-        "mkfifo /run/sitter; systemd-run --quiet --unit=sitter --property=DefaultDependencies=no"
-        f" bash -c 'exec 9<>/run/sitter; {deaf}cd {MOUNTPOINT}; {loop}'"
-    )
-    pid = properties(node, "sitter.service")["MainPID"]
-    node.wait_until(f"test $(readlink /proc/{pid}/cwd) = {MOUNTPOINT}")
-    return pid
 
 
 def leave_together(lab: Lab) -> None:
