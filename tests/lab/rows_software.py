@@ -332,7 +332,8 @@ def drbdsetup_hangs_at_shutdown(case: Case) -> None:
 
 def masked(case: Case, node: Node, units: str) -> None:
     """Units that are not there from the next boot on."""
-    case.afterwards(lambda: node.run(f"systemctl unmask {units}; systemctl start {units}; systemctl reset-failed", timeout=120))
+    put_back = f"systemctl unmask {units}; systemctl start {units}; systemctl reset-failed"
+    case.afterwards(lambda: node.run(put_back, timeout=120))
     node.run(f"systemctl mask {units}; sync")
 
 
