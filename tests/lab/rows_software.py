@@ -189,7 +189,7 @@ def clock_jumped(case: Case) -> None:
     case.afterwards(lambda: node.run(f"date --set=@{time.time():.0f}"))
     for jump in ("+3 years", "-9 years"):
         node.run(f"date --set='{jump}'")
-        await_status(node, "waiting")
+        await_status(node, "waiting for server2")
         state = properties(node, LAYERS["wait"])["ActiveState"]
         case.must(state == "activating", f"with the clock {jump} the wait is {state}")
     heard(node)
@@ -283,7 +283,7 @@ def helper_out_of_memory(case: Case) -> None:
     place = "/etc/systemd/system/drbdocfs-attach@.service.d"
     refused_at_boot(
         case,
-        f"mkdir -p {place}; printf '[Service]\\nMemoryMax=1M\\nMemorySwapMax=0\\n' > {place}/poor.conf;"
+        f"mkdir -p {place}; printf '[Service]\\nMemoryMax=2M\\nMemorySwapMax=0\\n' > {place}/poor.conf;"
         " systemctl daemon-reload",
         f"rm -r {place}; systemctl daemon-reload",
         "attach   failed", "oom-kill",
@@ -310,7 +310,7 @@ def drbdsetup_hangs(case: Case) -> None:
     rebooted(case, node)
     stays_down(case, node)
     node.run("touch /run/drbdsetup-answers")
-    named(case, node, "was not done after 20 s")
+    named(case, node, "was not done after")
     case.put_back()
     start(node)
 
@@ -332,7 +332,8 @@ def drbdsetup_hangs_at_shutdown(case: Case) -> None:
 
 def masked(case: Case, node: Node, units: str) -> None:
     """Units that are not there from the next boot on."""
-    case.afterwards(lambda: node.run(f"systemctl unmask {units}; systemctl start {units}", timeout=120))
+    put_back = f"systemctl unmask {units}; systemctl start {units}; systemctl reset-failed"
+    case.afterwards(lambda: node.run(put_back, timeout=120))
     node.run(f"systemctl mask {units}; sync")
 
 

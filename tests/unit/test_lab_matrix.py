@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from tests.lab import matrix
+from tests.lab import fault, fencing, matrix
 from tests.lab.image import Image
 from tests.lab.lab import Lab
 from tests.lab.row import Result, Row
@@ -179,3 +181,62 @@ def test_every_row_says_what_has_to_come_of_it() -> None:
         assert row.words
         assert row.group
         assert row.seconds > 0
+
+
+class FakeLab:
+    """A pair of which only is asked how often it has found a split brain."""
+
+    nodes = (SimpleNamespace(name="server1"), SimpleNamespace(name="server2"))
+
+    def __init__(self) -> None:
+        self.splits = [(0, 0), (0, 0)]
+
+    def both(self, _: object) -> tuple[int, int]:
+        return self.splits.pop(0)
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> FakeLab:
+    """With it faults can be made that have no lab below them; those made here are forgotten again."""
+    monkeypatch.setattr(fault, "FAULTS", {})
+    monkeypatch.setattr(fault, "Records", lambda _: None)
+    monkeypatch.setattr(fault.Case, "finish", lambda *_: None)
+    for name in ("set_policy", "await_together"):
+        monkeypatch.setattr(fencing, name, lambda *_: 0.0)
+    return FakeLab()
+
+
+class TestFault:
+    def made(self, lab: FakeLab, make: Callable[[fault.Case], None], splits: bool = False) -> Result:
+        fault.fault("one", "words", group="group", writing=False, splits=splits)(make)
+        return fault.FAULTS["one"].run(cast("Lab", lab))
+
+    def test_what_it_put_out_of_order_is_put_back_last_first_also_when_it_fails(self, lab: FakeLab) -> None:
+        undone: list[int] = []
+
+        def make(case: fault.Case) -> None:
+            case.afterwards(lambda: undone.append(1))
+            case.afterwards(lambda: undone.append(2))
+            case.must(False, "an expectation")
+            raise AssertionError("no boot")
+
+        with pytest.raises(AssertionError, match="no boot\nan expectation"):
+            self.made(lab, make)
+        assert undone == [2, 1]
+
+    def test_what_did_not_hold_does_not_end_it(self, lab: FakeLab) -> None:
+        def make(case: fault.Case) -> None:
+            case.must(False, "an expectation")
+            case.must(True, "another one")
+            case.note("seen")
+
+        result = self.made(lab, make)
+        assert (result.text, result.wrong) == ("seen", ["an expectation"])
+
+    def test_a_split_brain_that_it_does_not_force_is_wrong(self, lab: FakeLab) -> None:
+        lab.splits = [(3, 0), (3, 1)]
+        assert self.made(lab, lambda _: None).wrong == ["server2 has found a split brain"]
+
+    def test_a_split_brain_that_it_forces_is_not(self, lab: FakeLab) -> None:
+        lab.splits = [(3, 0), (4, 1)]
+        assert self.made(lab, lambda _: None, splits=True).wrong == []
