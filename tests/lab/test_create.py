@@ -109,6 +109,7 @@ class TestFromNothing:
         assert result.status == 78, result
         assert "size: 104857600 before, 125829120 now" in result.err, result
 
+    @pytest.mark.long
     def test_reboot_of_both(self, pair: Lab) -> None:
         pair.both(lambda node: node.reboot())
         stack.check_up(pair)

@@ -40,7 +40,8 @@ from .situations import (
 )
 from .stack import LAYERS, MOUNTPOINT
 
-pytestmark = pytest.mark.lab
+# What the short selection has of it is in test_product.py.
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 PEER_TIMEOUT = 10.0
 BOOT_TIMEOUT = 25.0
