@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import arguments, fencing, powerswitch, witnesshost
+from . import arguments, fencing, powerswitch, snapshot, witnesshost
 from .fencing import CABLE, DRBD, FOR_EVER, O2CB, ONE_END, SILENT, Expect, Fault, lost_link, story
 from .image import Image, image
 from .lab import Lab, LabError, say
@@ -209,7 +209,7 @@ def run_row(lab: Lab, row: Row) -> Result:
 
 def bring_up(lab: Lab, deb: Path) -> None:
     """From nodes that are off to both up, with fencing on."""
-    lab.boot()
+    snapshot.resume(lab)
     lab.both(lambda node: node.install(deb))
     fencing.prepare(lab)
     fencing.set_policy(lab, "none")

@@ -24,7 +24,7 @@ UNFENCED = "drbd-unfenced"  # the guide has no fencing, and check calls that an 
 def pair(image: Image, deb: Path) -> Iterator[Lab]:
     """Both nodes with the guide's set-up and the package, nothing started."""
     with Lab(image, provisioned(image)) as lab:
-        lab.boot()
+        snapshot.resume(lab)
         lab.both(lambda node: node.install(deb))
         situations.know_each_other(lab)
         yield lab

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from . import stack
+from . import snapshot, stack
 from .image import REPLICATION_ADDRESS, Image
 from .lab import Lab, know_each_other, say
 
@@ -30,7 +30,7 @@ TRACES = (
 def pair(image: Image, deb: Path) -> Iterator[Lab]:
     """Both nodes booted, bare, with the package."""
     with Lab(image) as lab:
-        lab.boot()
+        snapshot.resume(lab)
         know_each_other(lab)
         lab.both(lambda node: node.install(deb))
         yield lab

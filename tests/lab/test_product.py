@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from . import stack
+from . import snapshot, stack
 from .image import Image
 from .lab import Lab, say
 from .provision import provisioned
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.lab
 def pair(image: Image) -> Iterator[Lab]:
     """Both nodes booted, provisioned as the guide does it, without the product."""
     with Lab(image, provisioned(image)) as lab:
-        lab.boot()
+        snapshot.resume(lab)
         yield lab
 
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import pytest
 
-from . import situations, stack
+from . import situations, snapshot, stack
 from .image import Image
 from .lab import Lab, say
 from .node import Node
@@ -51,7 +51,7 @@ BOOT_TIMEOUT = 25.0
 def pair(image: Image, deb: Path) -> Iterator[Lab]:
     """Both nodes booted, with the product and the short limits; the stack is down."""
     with Lab(image, provisioned(image)) as lab:
-        lab.boot()
+        snapshot.resume(lab)
         lab.both(prepare(deb))
         yield lab
 
