@@ -28,6 +28,7 @@ from . import (
     rows_resync,
     rows_software,
     rows_storage,
+    snapshot,
 )
 from .fault import FAULTS, NoGood
 from .image import Image, image
@@ -46,7 +47,7 @@ FIRST = (*rows_fencing.FIRST, "reboot-one")
 
 def bring_up(lab: Lab, deb: Path) -> None:
     """From nodes that are off to both up, with fencing on."""
-    lab.boot()
+    snapshot.resume(lab)
     lab.both(lambda node: node.install(deb))
     fencing.prepare(lab)
     fencing.set_policy(lab, "none")

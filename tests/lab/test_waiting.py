@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import pytest
 
-from . import situations, stack
+from . import situations, snapshot, stack
 from .image import Image
 from .lab import Lab, say
 from .node import Node
@@ -41,7 +41,8 @@ from .situations import (
 )
 from .stack import LAYERS, MOUNTPOINT
 
-pytestmark = pytest.mark.lab
+# What the short selection has of it is in test_product.py.
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 PEER_TIMEOUT = 10.0
 BOOT_TIMEOUT = 25.0
@@ -51,7 +52,7 @@ BOOT_TIMEOUT = 25.0
 def pair(image: Image, deb: Path) -> Iterator[Lab]:
     """Both nodes booted, with the product and the short limits; the stack is down."""
     with Lab(image, provisioned(image)) as lab:
-        lab.boot()
+        snapshot.resume(lab)
         lab.both(prepare(deb))
         yield lab
 
