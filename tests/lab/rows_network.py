@@ -67,8 +67,15 @@ def _rules_at_boot(case: Case, node: Node, port: int) -> None:
     node.run("systemctl daemon-reload; systemctl enable lab-rules.service 2>&1; sync")
 
     def undo() -> None:
-        node.run(f"systemctl disable lab-rules.service 2>&1; rm {_UNIT}; systemctl daemon-reload; sync", timeout=120)
-        node.run("! nft list table inet lab >/dev/null 2>&1 || nft delete table inet lab")
+        # O2CB may be resetting the node again and again.
+        until = time.monotonic() + 240
+        away = (
+            f"systemctl disable lab-rules.service 2>&1; rm -f {_UNIT}; systemctl daemon-reload; sync;"
+            " nft delete table inet lab 2>/dev/null || :"
+        )
+        while node.ask(away, 30) is None:
+            assert time.monotonic() < until, f"{node.name} does not answer"
+            time.sleep(2)
 
     case.afterwards(undo)
 
