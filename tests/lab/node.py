@@ -147,6 +147,7 @@ class Node:
         self._link_ports = link_ports
         self._report = report or (lambda message: message)
         self._doors = doors
+        self._base: Path | None = None
         # Whoever switches the machine on or off: a test, or the other node by the power switch.
         self._power = threading.RLock()
         self._connecting = threading.Lock()
@@ -166,6 +167,7 @@ class Node:
 
     def renew_disks(self, base: Path | None) -> None:
         """New layers over `base`, as this node began; it must be off."""
+        self._base = base
         create = ["qemu-img", "create", "-q", "-f", "qcow2"]
         if base is None:
             layers = {"root": ["-F", "raw", "-b", str(self.image.disk)], "data": []}
@@ -178,9 +180,11 @@ class Node:
     def keep_disks(self, folder: Path) -> None:
         """Copy this node's disks (not running) to `folder`, as a base for later nodes.
 
-        The copies are layers over the image's disk alone.
+        The copies are layers over the image's disk alone. Only for a node that has begun there: with -B, qemu-img
+        copies the uppermost layer, and would leave out what is in a base between.
         """
         self._must(not self.running, "keep_disks() of a node that runs")
+        self._must(self._base is None, "keep_disks() of a node that has a base")
         for disk in _DISKS:
             keep = ["qemu-img", "convert", "-q", "-O", "qcow2"]
             if disk == "root":
@@ -266,7 +270,9 @@ class Node:
                 raise QmpError(f"{state} was not written: {self._qemu_said()}")
             time.sleep(0.05)
         self.power_cut()
-        self.keep_disks(kept)
+        # As they are, layers over their base: keep_disks() could not look through it.
+        for disk in _DISKS:
+            shutil.copyfile(self.folder / f"{disk}.qcow2", kept / f"{self.name}-{disk}.qcow2")
 
     def _qemu_said(self) -> str:
         return (self.folder / "qemu.log").read_text(errors="replace")[-2000:].strip()

@@ -16,6 +16,7 @@ import pytest
 from . import powerswitch, snapshot, witnesshost
 from .image import REPLICATION_ADDRESS, Image
 from .lab import Lab, LabError, know_each_other
+from .provision import RESOURCE, provisioned
 
 pytestmark = pytest.mark.lab
 
@@ -216,7 +217,7 @@ class TestNodes:
 class TestGoingOnFromAKeptState:
     @pytest.fixture(scope="class")
     def resumed(self, image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-        with Lab(image, results=tmp_path_factory.mktemp("results")) as lab:
+        with Lab(image, provisioned(image), results=tmp_path_factory.mktemp("results")) as lab:
             snapshot.resume(lab)
             yield lab
 
@@ -243,6 +244,10 @@ class TestGoingOnFromAKeptState:
         for node in resumed.nodes:
             node.check_clean_boot()
             assert abs(float(node.run("date +%s.%N")) - time.time()) < 10
+            # The whole disk, not only what the memory of then still held: what the base had, and that boot's journal.
+            assert node.run("cat /etc/drbd.d/r0.res") == RESOURCE
+            assert "Started ssh.service" in node.journal(-1)
+            assert "Started ssh.service" in node.journal(-2)
 
     @pytest.mark.long
     def test_a_state_that_is_of_no_use_is_a_boot(
