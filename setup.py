@@ -29,7 +29,7 @@ LIBEXECDIR = "/usr/libexec/drbdocfs-boot"
 LIBRARY_LINE = re.compile(r"^LIBRARY = .*$", re.MULTILINE)
 
 # Scripts that stand alone, to be copied to hosts without the product.
-SELF_CONTAINED = ("libexec/witness",)
+SELF_CONTAINED = ("libexec/witness", "libexec/data-check")
 
 # What belongs into the private directory. Anything else found there (byte code, an editor's backup) stays out.
 LIBRARY_SUFFIXES = (".py", ".configspec")

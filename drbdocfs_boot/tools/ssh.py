@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from typing import IO
 
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Result, find
@@ -92,3 +93,20 @@ def _command(where: str, argv: Sequence[str]) -> list[str]:
 def _reached(where: str, result: Result) -> None:
     if result.code == SSH_FAILED:
         raise Failure(EX_UNAVAILABLE, f"{where} is not reachable by ssh: {result.said}")
+
+
+class Host:
+    """A host for tools.datacheck: commands over ssh, with pipes that stay open."""
+
+    def __init__(self, name: str, where: str = "") -> None:
+        """`where`: its address for ssh, where that is not root at its name."""
+        self.name = name
+        self._where = where or destination(name)
+
+    def popen(self, argv: Sequence[str], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a command; a host that is not reached is known by how it ends (255)."""
+        return subprocess.Popen(
+            _command(self._where, argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+            # Ctrl-C is for the controller, which ends its writers in order.
+            start_new_session=True,
+        )  # fmt: skip

@@ -330,6 +330,13 @@ class Node:
 
     # Commands
 
+    def connected_ssh(self, timeout: float = COMMAND_LIMIT) -> list[str]:
+        """The words that a command on the host begins with to run one here, for whoever wants its pipes.
+
+        Raises Unreachable, and LabError when the node is off.
+        """
+        return self._connect(timeout).command
+
     def execute(self, command: str, timeout: float = COMMAND_LIMIT, stdin: bytes = b"") -> Result:
         """Run a bash command as root and return how it ended, whatever that is.
 

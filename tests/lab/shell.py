@@ -51,6 +51,11 @@ class Shell:
         master = self._master
         return master is not None and master.poll() is None and self._socket.exists()
 
+    @property
+    def command(self) -> list[str]:
+        """What runs a command in the guest over this connection; the command itself comes last, as one word."""
+        return ["ssh", *self.options, "-S", str(self._socket), "root@127.0.0.1"]
+
     def connect(self, timeout: float) -> None:
         """Open the connection, again and again until it stands; raises Unreachable after `timeout` seconds."""
         limit = time.monotonic() + timeout
@@ -89,7 +94,7 @@ class Shell:
             raise Unreachable(f"no ssh connection to 127.0.0.1:{self._port}")
         began = time.monotonic()
         done = subprocess.run(
-            ["ssh", *self.options, "-S", str(self._socket), "root@127.0.0.1", command],
+            [*self.command, command],
             input=stdin,
             capture_output=True,
             timeout=timeout,

@@ -12,7 +12,7 @@ from tests.package.scratch import TOP, Scratch
 LIBEXEC = ("attach", "broken", "follow", "holders", "loop", "o2cb", "promote", "wait")
 # Run by DRBD, not by a unit; and what needs no library.
 OF_DRBD = ("fence-peer",)
-ALONE = ("witness",)
+ALONE = ("data-check", "witness")
 DOCUMENTS = sorted({path.name for path in (TOP / "docs").glob("*.md")} - {"development.md"})
 LAYERS = ("attach", "broken", "holders", "loop", "o2cb", "promote", "wait")
 
