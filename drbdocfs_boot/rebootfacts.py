@@ -26,6 +26,10 @@ from drbdocfs_boot.reboottest import (
 
 FOLLOW = "drbdocfs-follow.service"
 MARK = "==drbdocfs-reboot-test "
+# SD_MESSAGE_UNIT_STOPPED, in every version; older ones say no JOB_TYPE.
+_UNIT_STOPPED = "9d1aaa27d60140bd96365438aad20286"
+# What stops first at a shutdown: all that is ordered after anything else.
+_FIRST = "multi-user.target"
 MOST_LINES = 60  # of the journal, in one finding
 # The layers in the order in which they have to stop, as far as a stack has them.
 STOP_ORDER = ("mount", "o2cb", "promote", "attach", "loop")
@@ -59,7 +63,7 @@ say timeline; timeout 60 drbdocfs timeline {stack} --json
 """
 _SHUTDOWN = """\
 say shutdown; journalctl -b {boot} -n 1500 --no-pager -o json \
---output-fields=MESSAGE,UNIT,JOB_TYPE,JOB_RESULT,SYSLOG_IDENTIFIER _PID=1 + _TRANSPORT=kernel
+--output-fields=MESSAGE,MESSAGE_ID,UNIT,JOB_TYPE,JOB_RESULT _PID=1 + _TRANSPORT=kernel
 """
 
 
@@ -147,7 +151,8 @@ def _stops(lines: Iterable[str]) -> Iterable[Stop]:
                 at = int(entry.get("__MONOTONIC_TIMESTAMP", 0)) / 1e6
             except (TypeError, ValueError):
                 at = 0.0
-            stopped = entry.get("JOB_TYPE") == "stop" and entry.get("JOB_RESULT") == "done"
+            job = (entry.get("JOB_TYPE"), entry.get("JOB_RESULT"))
+            stopped = entry.get("MESSAGE_ID") == _UNIT_STOPPED or job == ("stop", "done")
             yield Stop(at, message, str(entry.get("UNIT", "")), stopped)
 
 
@@ -235,9 +240,11 @@ def shutdown(node: str, facts: Facts, stack: str) -> list[Finding]:
     if not said:
         text = "the journal of the boot before is not there; 'mkdir /var/log/journal && journalctl --flush' keeps it"
         return [Finding(node, UNCLEAN_SHUTDOWN, text)]
-    begin = next((place for place, one in enumerate(said) if one.stopped), None)
-    if begin is None:
-        return [Finding(node, UNCLEAN_SHUTDOWN, "nothing was stopped before it went down", _lines(said[-20:]))]
+    begins = [place for place, one in enumerate(said) if one.stopped and one.unit == _FIRST]
+    if not begins:
+        text = f"{_FIRST} was not stopped before it went down"
+        return [Finding(node, UNCLEAN_SHUTDOWN, text, _lines(said[-20:]))]
+    begin = begins[-1]
     going = said[begin:]
     found = []
     bad = [one for one in going if _BAD.search(one.message) and not _HARMLESS.search(one.message)]

@@ -33,7 +33,12 @@ def entry(at: float, message: str, unit: str = "", stopped: bool = False) -> str
 
 
 def shutdown_lines(order: tuple[str, ...] = ("mount", "o2cb", "promote", "attach", "loop")) -> list[str]:
-    lines = [entry(50.0, "Started something.", "a.service")]
+    # What failed at the boot, or was stopped in operation, is no matter of the shutdown.
+    lines = [
+        entry(20.0, "ill.service: Failed with result 'exit-code'.", "ill.service"),
+        entry(40.0, f"Stopped {UNITS['loop']}.", UNITS["loop"], True),
+        entry(50.0, "Stopped target multi-user.target.", "multi-user.target", True),
+    ]
     lines += [entry(60.0 + at, f"Stopped {UNITS[layer]}.", UNITS[layer], True) for at, layer in enumerate(order)]
     return [*lines, entry(70.0, "Sending SIGTERM to remaining processes...")]
 
@@ -102,7 +107,7 @@ def test_the_lines_of_a_failed_unit_come_along_and_not_more_than_a_screen() -> N
     ("lines", "words"),
     [
         ([], "journal of the boot before is not there"),
-        ([entry(1.0, "Started a.")], "nothing was stopped"),
+        ([entry(1.0, "Started a.")], "multi-user.target was not stopped"),
         (shutdown_lines(("o2cb", "mount", "promote", "attach", "loop")), "o2cb@web.service was stopped before mnt-sto"),
         (shutdown_lines(("mount", "o2cb", "promote", "attach")), "drbdocfs-loop@web.service was not stopped"),
         (
