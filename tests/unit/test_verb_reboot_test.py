@@ -11,7 +11,7 @@ import pytest
 
 from drbdocfs_boot import reboottest
 from drbdocfs_boot.cli import main
-from drbdocfs_boot.tools import ask, nodes
+from drbdocfs_boot.tools import ask, nodes, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Result
 from drbdocfs_boot.verbs import reboot_test
@@ -80,7 +80,7 @@ class Pair:
         monkeypatch.setattr(nodes, "Node", Node)
         monkeypatch.setattr(reboot_test, "Records", Records)
         monkeypatch.setattr(reboot_test, "time", Clock(self.world))
-        monkeypatch.setattr(reboot_test.system, "read", lambda name: self.own_boot)
+        monkeypatch.setattr(system, "read", lambda name: self.own_boot)
 
     def sleep(self, seconds: float) -> None:
         self.world.now += max(seconds, 1.0)
@@ -232,7 +232,9 @@ def test_nobody_is_rebooted_without_a_yes(
 
 
 def test_a_dry_run_does_nothing(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("--dry-run", "--cycles", "2", "--pattern", "power", "--power-off", "off {node}", "--power-on", "on") == 0
+    assert (
+        call("--dry-run", "--cycles", "2", "--pattern", "power", "--power-off", "off {node}", "--power-on", "on") == 0
+    )
     said = capsys.readouterr().out
     assert "cycle 2: b after 0 s: power" in said
     assert "a: power off: off a" in said
@@ -251,9 +253,7 @@ def test_a_dry_run_does_nothing(pair: Pair, capsys: pytest.CaptureFixture[str]) 
         (["--resume", "nowhere"], "no run of this test"),
     ],
 )
-def test_wrong_usage_is_refused(
-    pair: Pair, capsys: pytest.CaptureFixture[str], words: list[str], said: str
-) -> None:
+def test_wrong_usage_is_refused(pair: Pair, capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
     assert main(["reboot-test", *words]) == 2
     assert said in capsys.readouterr().err
 
