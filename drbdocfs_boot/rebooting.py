@@ -33,6 +33,7 @@ FACTS_LIMIT = 240.0
 GONE_LIMIT = 60.0  # seconds after the power was cut, until a node that still answers was not cut
 # ssh's own exit status, and that of a call that was killed at its limit (tools.nodes).
 UNREACHED = (255, -1)
+TRIES = 3  # of a question to a node that has answered before
 BOOTING = ("", "initializing", "starting", "stopping", "offline", "unknown")
 
 
@@ -309,16 +310,21 @@ class Round:
 
     def _ids(self) -> dict[str, str]:
         text = rebootfacts.probe(self._given.stack)
-        calls = {name: node.call(text, PROBE_LIMIT) for name, node in self._given.nodes.items()}
-        found = {}
-        for name, call in calls.items():
-            result = call.wait()
-            found[name] = "" if result.code in UNREACHED else result.out.split("\n")[0].strip()
+        found = dict.fromkeys(self._given.nodes, "")
+        for _ in range(TRIES):
+            calls = {name: self._given.nodes[name].call(text, PROBE_LIMIT) for name, boot in found.items() if not boot}
+            for name, call in calls.items():
+                result = call.wait()
+                found[name] = "" if result.code in UNREACHED else result.out.split("\n")[0].strip()
         return found
 
     def _ask(self, scripts: Mapping[str, str]) -> dict[str, Facts]:
-        calls = {name: self._given.nodes[name].call(text, FACTS_LIMIT) for name, text in scripts.items()}
-        return {name: rebootfacts.parse(call.wait().out) for name, call in calls.items()}
+        facts: dict[str, Facts] = {}
+        for _ in range(TRIES):
+            left = [name for name in scripts if name not in facts or not facts[name].complete]
+            calls = {name: self._given.nodes[name].call(scripts[name], FACTS_LIMIT) for name in left}
+            facts.update({name: rebootfacts.parse(call.wait().out) for name, call in calls.items()})
+        return {name: facts[name] for name in scripts}
 
     def _settle(self) -> dict[str, Facts]:
         """Wait until both are in step again, within the limit of a boot, and ask them all."""

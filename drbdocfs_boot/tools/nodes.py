@@ -19,7 +19,7 @@ from drbdocfs_boot.tools.run import Result, find
 EX_UNAVAILABLE = 69
 SSH_FAILED = 255
 TOO_LATE = -1  # exit code of what was killed at its limit
-CONNECT_LIMIT = 10
+CONNECT_LIMIT = 20  # a machine that boots is slow to answer
 MOST_OUTPUT = 8 << 20  # bytes; a journal is shorter
 
 

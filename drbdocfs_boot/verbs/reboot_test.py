@@ -233,8 +233,9 @@ class _Test:
         self.out: TextIO = sys.stderr if args.json else sys.stdout
         self.progress = terminal.Progress(self.out)
         self.nodes: dict[str, nodes.Node] = {}
-        self.stack = args.stack
+        self.stack = old.stack if old is not None else args.stack
         self.mount = ""
+        self.down: list[Finding] = []  # of a stack that is not up
         self.began = time.monotonic()
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.place = Path(args.resume or args.clean_up or args.to or f"drbdocfs-reboot-test-{stamp}").absolute()
@@ -255,6 +256,9 @@ class _Test:
         before = self._healthy()
         if self.args.clean_up:
             return self._clean_up()
+        if self.old is not None and self.down:
+            said = "; ".join(f"{finding.node}: {finding.text}" for finding in self.down)
+            return refuse(EX_TEMPFAIL, f"the run cannot go on: {said}", "'drbdocfs status' there says the reason")
         if before and not self.args.unhealthy:
             for finding in before:
                 print(f"drbdocfs: {finding.node}: {finding.text}", file=sys.stderr)
@@ -338,6 +342,7 @@ class _Test:
         limit = time.monotonic() + (self.args.boot_limit if self.old is not None else 0.0)
         while True:
             found = self._look()
+            self.down = found["status"]
             # Only a stack that is not up yet comes up by itself.
             if not found["status"] or time.monotonic() >= limit:
                 return [*found["status"], *found["check"]]
@@ -413,6 +418,8 @@ class _Test:
         return Records(self.nodes, self.mount, self.place / "data" / time.strftime("%Y%m%d-%H%M%S"))
 
     def _clean_up(self) -> int:
+        if not self.mount:
+            return refuse(EX_NO, "neither node says where the file system is mounted", "try again when one is up")
         left = Records(self.nodes, self.mount, self.place / "data" / "clean-up").close()
         for words in left:
             refuse(EX_NO, f"left: {words}")

@@ -136,6 +136,15 @@ def test_a_reboot_in_good_order_has_all_its_times() -> None:
     assert world.data == ["stop a", "start a", "verify a,b"]
 
 
+def test_one_question_that_was_not_answered_is_asked_again() -> None:
+    world = World()
+    node = world.nodes["b"]
+    answers = iter([GONE, GONE])
+    real = node.call
+    node.call = lambda command, limit: Done(next(answers, real(command, limit).result))  # type: ignore[method-assign]
+    assert world.run(Down("a", 0.0, "reboot")).findings == ()
+
+
 def test_both_are_ordered_in_their_time() -> None:
     world = World()
     cycle = world.run(Down("a", 0.0, "reboot"), Down("b", 12.0, "reboot"))

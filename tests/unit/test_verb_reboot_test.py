@@ -155,6 +155,18 @@ def test_an_interrupted_run_is_resumed_at_the_next_cycle(pair: Pair, capsys: pyt
     assert found["good"]
 
 
+def test_a_run_whose_stack_does_not_come_up_is_not_resumed(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    pair.interrupt_at = 10.0
+    assert call("--cycles", "1", "--yes", "--to", "out") == 130
+    pair.world.now += 100.0
+    pair.state = "failed"
+    began = pair.world.now
+    assert main(["reboot-test", "--resume", "out", "--yes"]) == 75
+    assert "a: the stack web is failed" in capsys.readouterr().err
+    assert 60 <= pair.world.now - began < 100
+    assert results(Path("out"))["cycles"] == []
+
+
 def test_what_is_left_on_the_nodes_is_said_with_the_command_that_removes_it(
     pair: Pair, capsys: pytest.CaptureFixture[str]
 ) -> None:
