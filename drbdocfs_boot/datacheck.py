@@ -67,7 +67,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` has found on one node; `complete`: it came to its end."""
+    """What `verify` has found on one node; `complete`: it came to its end; `why`: what it said where it did not."""
 
     reader: str
     whole: tuple[Whole, ...] = ()
@@ -75,6 +75,7 @@ class Report:
     tails: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     complete: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,11 @@ def judge(
     """
     every = list(reports)
     lost: list[Lost] = []
-    unread = tuple(f"{report.reader}: its records were not read to the end" for report in every if not report.complete)
+    unread = tuple(
+        f"{report.reader}: its records were not read to the end" + (report.why and f": {report.why}")
+        for report in every
+        if not report.complete
+    )
     for report in every:
         if report.complete:
             lost += _lost(report, notes.acks)

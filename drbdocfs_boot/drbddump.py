@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 
+# Sections within sections: drbdadm writes four.  Each statement looks at all of them.
+_DEEPEST = 20
+
+
 class Description:
     """A resource as this host's configuration has it.
 
@@ -147,6 +151,8 @@ def _statement(
     common: "dict[str, dict[str, str]]",
     own: "dict[str, dict[str, dict[str, str]]]",
 ) -> None:
+    if words[:1] not in (["address"], ["host"], ["device"], ["disk"]) or len(path) > _DEEPEST:
+        return
     heads = [section[:1] for section in path]
     hosts = next((section[1:] for section in path if section[:1] == ["on"]), None)
     if words[:1] == ["address"] and hosts is not None:

@@ -11,13 +11,16 @@ UNRELATED = "unrelated"  # the disks have no data generation in common
 TOO_SMALL = "too-small"  # one disk is too small for the other's data
 BY_HAND = "by-hand"
 
-# Part of a message -> what it says.  A new attempt to connect forgets what went before, and so does a new resource.
+# Part of a message -> what it says.  A new attempt to connect forgets what went before, and so do a new resource and a
+# handshake: what went wrong on the way to it is over.
 _WORDS = (
     ("Starting worker thread", ""),
     ("StandAlone -> Unconnected", ""),
+    ("successful: Agreed network protocol", ""),
     ("Split-Brain detected but unresolved", SPLIT_BRAIN),
     ("Authentication of peer failed", AUTHENTICATION),
     ("bind before listen failed", ADDRESS),
+    ("bind before connect failed", ADDRESS),  # it has gone since
     ("Unrelated data, aborting", UNRELATED),
     ("size is too small", TOO_SMALL),
     ("incompatible ", CONFIGURATION),
@@ -33,7 +36,8 @@ _NOT_BY_HAND = frozenset(
         "TearDown",
     )
 )  # fmt: skip
-_GAVE_UP = "Discarding network configuration"  # 8.4, after an attempt to connect that it will not make again
+# An attempt to connect that 8.4 will not make again; the second is said of every call for a socket that fails.
+_GAVE_UP = ("Discarding network configuration", " failed, err = ")
 
 
 def why_stand_alone(lines: "list[str]", resource: str, minors: "list[str]") -> str:
@@ -53,7 +57,7 @@ def why_stand_alone(lines: "list[str]", resource: str, minors: "list[str]") -> s
             if words in line:
                 reason = meaning
                 gave_up = gave_up and bool(meaning)
-        gave_up = gave_up or _GAVE_UP in line
+        gave_up = gave_up or any(words in line for words in _GAVE_UP)
         if _LEAVES in line and not reason and not gave_up and _told_to(line):
             reason = BY_HAND
     return reason

@@ -530,7 +530,11 @@ def _layers(run: Run) -> list[str]:
             continue
         groups = buckets(all_boots, COLUMNS_MOST)
         size = max(size, len(groups[0]))
-        chosen = [max(group, key=lambda pair: totals[id(pair[1])]) for group in groups]
+        # One that failed is shorter than the others, and worth more.
+        chosen = [
+            max(group, key=lambda pair: (any(_failed(one.state) for one in pair[1].layers), totals[id(pair[1])]))
+            for group in groups
+        ]
         parts.append(_text(LEFT, y + 14, _short(clean(node), PLOT), "name"))
         top = y + 26
         parts += _axes(top, high, [number for number, _ in chosen])
@@ -545,7 +549,7 @@ def _layers(run: Run) -> list[str]:
         " start was long."
     )
     if size > 1:
-        note += f" A column is the boot with the longest layers out of {size}."
+        note += f" A column is one boot out of {size}: one with a failed layer, else the one with the longest layers."
     told = "The figures stand in the table that follows. From below: " + ", ".join(names) + "."
     lines = [
         "<h2>Layers of each boot</h2>",

@@ -14,6 +14,8 @@ _CLOSING = ("fi", "done", "esac", "}")
 # After these a command may begin; at the level of the line's beginning they tie the line to its neighbours.
 _JOINTS = ("then", "else", "elif", "do")
 _ALONE = ("!", "time", "function")
+# Substitutions within substitutions; nobody has so many, and each is read by a reader within a reader.
+_DEEPEST = 50
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 
@@ -62,7 +64,9 @@ def read(text: str, variables: dict[str, str] | None = None) -> Script:
 
 
 class _Reader:
-    def __init__(self, text: str, variables: dict[str, str], fixed: bool, row: Row | None = None) -> None:
+    def __init__(
+        self, text: str, variables: dict[str, str], fixed: bool, row: Row | None = None, nested: int = 0
+    ) -> None:
         # A carriage return before the line's end is a blank to us, so that such files can be read at all.
         self.text = text.replace("\r\n", " \n")
         self.variables = variables
@@ -76,6 +80,7 @@ class _Reader:
         self.depth = 0
         self.cases = 0  # how many are open
         self.pattern = False  # what comes now is a pattern of a case
+        self.nested = nested
         self.inner = row  # commands of a substitution belong to the row that it stands in
         self.row = row or Row(1, 1, 0)
 
@@ -295,7 +300,9 @@ class _Reader:
         return UNKNOWN
 
     def _inside(self, text: str) -> None:
-        reader = _Reader(text, dict(self.variables), fixed=True, row=self.row)
+        if self.nested >= _DEEPEST:
+            return
+        reader = _Reader(text, dict(self.variables), fixed=True, row=self.row, nested=self.nested + 1)
         reader.run()
         self.commands += reader.commands
 

@@ -781,11 +781,21 @@ def _readers() -> "list[str]":
 
 
 def _write(name: str, text: str) -> None:
-    """Whole or not at all; the collector reads no other name than *.prom."""
+    """Whole or not at all; the collector reads no other name than *.prom.
+
+    The directory is the collector's user's, not root's: what stands in the place of the new file goes, and is neither
+    followed (a link) nor waited for (a pipe).
+    """
+    new = name + ".new"
     try:
-        with open(name + ".new", "w", encoding="utf-8") as file:
+        try:
+            os.unlink(new)
+        except FileNotFoundError:
+            pass
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with open(fd, "w", encoding="utf-8") as file:
             file.write(text)
-        os.rename(name + ".new", name)
+        os.rename(new, name)
     except OSError as error:
         _say(f"<4>{name}: {error.strerror}")
 

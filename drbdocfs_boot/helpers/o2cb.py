@@ -26,6 +26,14 @@ def start(layer: Layer) -> None:
             f"the kernel module {what} is not loaded and could not be",
             "try 'modprobe ocfs2_stack_o2cb'; Debian's linux-image-cloud-* kernels do not have it",
         )
+    # The cluster's modules come without it, and mount.ocfs2 does not say that it is this module that is missing.
+    known = system.read("/proc/filesystems") or ""
+    if system.exists("/sys/module/ocfs2_stackglue") and "ocfs2" not in known.split():
+        raise Failure(
+            EX_UNAVAILABLE,
+            "the kernel module ocfs2 is not loaded and could not be",
+            "try 'modprobe ocfs2'; Debian's linux-image-cloud-* kernels do not have it",
+        )
     stack = system.read(o2cb.STACK)
     if stack not in (None, "", "o2cb"):
         raise Failure(

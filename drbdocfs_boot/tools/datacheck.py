@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
@@ -423,8 +424,7 @@ class Writers:
         status, out, said = run(host, ["verify", self.directory, *self._options()], limit)
         report = datacheck.parse_report(host.name, out)
         if status or not report.complete:
-            lines = (*report.torn, f"{host.name}: verify ended with {status}: {said}")
-            return Report(host.name, report.whole, lines, report.tails, report.foreign, False)
+            return replace(report, complete=False, why=f"{said} (exit status {status})")
         return report
 
     def findings(self, up: Sequence[Host], apart: Sequence[tuple[float, float]] = (), quiet: bool = False) -> Findings:

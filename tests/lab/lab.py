@@ -80,7 +80,7 @@ class Lab:
     def __init__(self, image: Image, base: Path | None = None, results: Path | None = None) -> None:
         """`results` is where the reports of failures go; by default below the lab's cache."""
         self.image = image
-        self._base = base
+        self.base = base
         self._results = results or cache.folder() / "results"
         self._folder: _Folder | None = None
         self._handlers: dict[signal.Signals, Any] = {}
@@ -108,7 +108,7 @@ class Lab:
         assert self._folder is not None
         folder = self._folder.path
         doors = (self.switch.door(number, folder), self.witness.door(number, folder))
-        return Node(self.image, number, folder / f"server{number}", ports, self._base, self.report, doors)
+        return Node(self.image, number, folder / f"server{number}", ports, self.base, self.report, doors)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import threading
@@ -25,7 +26,13 @@ BOOT_LIMIT = 240.0
 SHUTDOWN_LIMIT = 150.0
 COMMAND_LIMIT = 60.0
 
+# To write a node's memory to a file, and to read it.
+STATE_LIMIT = 120.0
+# In which sshd in the guest sees that a connection is closed.
+_GONE_SECONDS = 3.0
+
 DATA_DISK_SIZE = "512M"
+_DISKS = ("root", "data")
 # What a failure's report shows of each node. Every command has a limit of its own, for a guest that is stuck.
 REPORT = (
     ("jobs and failed units", "systemctl list-jobs --no-pager; systemctl --failed --no-pager --no-legend"),
@@ -73,6 +80,43 @@ def free_port(kind: socket.SocketKind) -> int:
         return int(probe.getsockname()[1])
 
 
+def command_line(
+    image: Image, number: int, folder: Path, link_ports: tuple[int, int], ssh_port: int, doors: Sequence[Door] = ()
+) -> list[str]:
+    """How QEMU is started for a node. All that the guest can tell depends on `image` and `number` alone."""
+    here, peer = link_ports
+    kernel_line = (
+        f"root=/dev/vda rw console=ttyS0 systemd.hostname=server{number} systemd.machine_id={number:032x}"
+        # Colours and cursor movements have no place in a log.
+        " systemd.log_color=0 TERM=dumb"
+    )
+
+    def disk(name: str) -> list[str]:
+        # Flushes reach QEMU's own caches, not the host's disk: enough for a power cut that kills QEMU alone.
+        drive = f"if=none,id={name},file={folder}/{name}.qcow2,format=qcow2,cache=unsafe,discard=unmap"
+        return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name},serial={name}"]
+
+    control = ["user", "id=control", "restrict=on", f"hostfwd=tcp:127.0.0.1:{ssh_port}-{CONTROL_ADDRESS}:22"]
+    control += [door.option for door in doors]
+    return [
+        "qemu-system-x86_64", "-name", f"server{number}", "-nodefaults", "-no-user-config", "-display", "none",
+        # tcg by name: where /dev/kvm exists but does not work, QEMU would not fall back.
+        "-machine", "pc", "-accel", "tcg,thread=multi,tb-size=512",
+        # Without svm udev does not load kvm_amd at each boot.
+        "-cpu", "qemu64,-svm", "-smp", "1", "-m", "1024",
+        "-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", kernel_line,
+        *disk("root"), *disk("data"),
+        "-netdev", ",".join(control),
+        "-device", f"virtio-net-pci,netdev=control,mac={CONTROL_MAC}0{number},romfile=",
+        # UDP, so that either node may come and go.
+        "-netdev", f"socket,id=link,udp=127.0.0.1:{peer},localaddr=127.0.0.1:{here}",
+        "-device", f"virtio-net-pci,id=link-card,netdev=link,mac={REPLICATION_MAC}0{number},romfile=",
+        "-device", "virtio-rng-pci",
+        "-chardev", f"file,id=console,path={folder}/console.log,append=on", "-serial", "chardev:console",
+        "-qmp", f"unix:{folder}/qmp,server=on,wait=off",
+    ]  # fmt: skip
+
+
 class Node:
     """Number 1 is server1, number 2 is server2.
 
@@ -116,65 +160,38 @@ class Node:
         self._changed = threading.Condition()
         self._shell: Shell | None = None
         folder.mkdir(parents=True)
-        self._make_disks(base)
+        self.renew_disks(base)
 
     # The machine
 
-    def _make_disks(self, base: Path | None) -> None:
+    def renew_disks(self, base: Path | None) -> None:
+        """New layers over `base`, as this node began; it must be off."""
         create = ["qemu-img", "create", "-q", "-f", "qcow2"]
         if base is None:
             layers = {"root": ["-F", "raw", "-b", str(self.image.disk)], "data": []}
         else:
-            layers = {disk: ["-F", "qcow2", "-b", str(base / f"{self.name}-{disk}.qcow2")] for disk in ("root", "data")}
+            layers = {disk: ["-F", "qcow2", "-b", str(base / f"{self.name}-{disk}.qcow2")] for disk in _DISKS}
         for disk, options in layers.items():
             size = [DATA_DISK_SIZE] if not options else []
             subprocess.run([*create, *options, str(self.folder / f"{disk}.qcow2"), *size], check=True, timeout=60)
 
     def keep_disks(self, folder: Path) -> None:
-        """Copy this node's disks (not running, cleanly shut down) to `folder`, as a base for later nodes.
+        """Copy this node's disks (not running) to `folder`, as a base for later nodes.
 
         The copies are layers over the image's disk alone.
         """
         self._must(not self.running, "keep_disks() of a node that runs")
-        for disk in ("root", "data"):
+        for disk in _DISKS:
             keep = ["qemu-img", "convert", "-q", "-O", "qcow2"]
             if disk == "root":
                 keep += ["-B", str(self.image.disk), "-F", "raw"]
             target = folder / f"{self.name}-{disk}.qcow2"
             subprocess.run([*keep, str(self.folder / f"{disk}.qcow2"), str(target)], check=True, timeout=300)
 
-    def _qemu(self, ssh_port: int) -> list[str]:
-        here, peer = self._link_ports
-        command_line = (
-            f"root=/dev/vda rw console=ttyS0 systemd.hostname={self.name} systemd.machine_id={self.number:032x}"
-            # Colours and cursor movements have no place in a log.
-            " systemd.log_color=0 TERM=dumb"
-        )
-
-        def disk(name: str) -> list[str]:
-            # Flushes reach QEMU's own caches, not the host's disk: enough for a power cut that kills QEMU alone.
-            drive = f"if=none,id={name},file={self.folder}/{name}.qcow2,format=qcow2,cache=unsafe,discard=unmap"
-            return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name},serial={name}"]
-
-        control = ["user", "id=control", "restrict=on", f"hostfwd=tcp:127.0.0.1:{ssh_port}-{CONTROL_ADDRESS}:22"]
-        control += [door.option for door in self._doors]
-        return [
-            "qemu-system-x86_64", "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
-            # tcg by name: where /dev/kvm exists but does not work, QEMU would not fall back.
-            "-machine", "pc", "-accel", "tcg,thread=multi,tb-size=512",
-            # Without svm udev does not load kvm_amd at each boot.
-            "-cpu", "qemu64,-svm", "-smp", "1", "-m", "1024",
-            "-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", command_line,
-            *disk("root"), *disk("data"),
-            "-netdev", ",".join(control),
-            "-device", f"virtio-net-pci,netdev=control,mac={CONTROL_MAC}0{self.number},romfile=",
-            # UDP, so that either node may come and go.
-            "-netdev", f"socket,id=link,udp=127.0.0.1:{peer},localaddr=127.0.0.1:{here}",
-            "-device", f"virtio-net-pci,id=link-card,netdev=link,mac={REPLICATION_MAC}0{self.number},romfile=",
-            "-device", "virtio-rng-pci",
-            "-chardev", f"file,id=console,path={self._console},append=on", "-serial", "chardev:console",
-            "-qmp", f"unix:{self.folder}/qmp,server=on,wait=off",
-        ]  # fmt: skip
+    def _qemu(self, ssh_port: int, state: Path | None) -> list[str]:
+        command = command_line(self.image, self.number, self.folder, self._link_ports, ssh_port, self._doors)
+        # Through cat: QEMU 7.2 reads no file by itself.
+        return command if state is None else [*command, "-incoming", f"exec:cat {shlex.quote(str(state))}"]
 
     @property
     def running(self) -> bool:
@@ -195,21 +212,83 @@ class Node:
 
     def start(self) -> None:
         """Switch the machine on; returns as soon as QEMU runs. A cable that was pulled out at this end stays out."""
+        self._start(None)
+
+    def resume(self, kept: Path) -> None:
+        """Go on, on its disks of then, from where freeze() has left this node in the folder `kept`; it must be off.
+
+        Returns as soon as it runs. The console begins empty, and the clock is that of then. Raises QmpError with what
+        QEMU said when it does not take the state; the machine is off then.
+        """
+        self._must(not self.running, "resumed while it runs")
+        for disk in _DISKS:
+            shutil.copyfile(kept / f"{self.name}-{disk}.qcow2", self.folder / f"{disk}.qcow2")
+        self._start(kept / f"{self.name}-state")
+        try:
+            with self._power:
+                self._await_status("query-status", "paused", bad=())
+                self._command("set_link", name="link-card", up=self._link_up)
+                self._command("cont")
+        except QmpError as error:
+            self.power_cut()
+            raise QmpError(f"{error}; {self._qemu_said()}") from error
+
+    def _command(self, execute: str, **arguments: object) -> Any:
+        if self._qmp is None:
+            raise QmpError(f"{execute}: {self.name} is off")
+        return self._qmp.command(execute, **arguments)
+
+    def _await_status(self, query: str, wanted: str, bad: tuple[str, ...]) -> None:
+        limit = time.monotonic() + STATE_LIMIT
+        while (status := self._command(query).get("status")) != wanted:
+            if status in bad or time.monotonic() > limit:
+                raise QmpError(f"{self.name}: {query} says {status}, not {wanted}")
+            time.sleep(0.05)
+
+    def freeze(self, kept: Path) -> None:
+        """Stop between two instructions and keep memory, devices and disks in the folder `kept`; it is off then."""
+        self._must(self._shell is not None and self.running, "frozen while it is off")
+        assert self._shell is not None
+        # A connection that is open would be so for the guest after it is resumed, with nobody at the other end.
+        self._shell.close()
+        time.sleep(_GONE_SECONDS)
+        state = kept / f"{self.name}-state"
+        part = f"{state}.part"
+        self._command("stop")
+        self._command("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
+        written, named = shlex.quote(part), shlex.quote(str(state))
+        self._command("migrate", uri=f"exec:cat > {written} && mv {written} {named}")
+        self._await_status("query-migrate", "completed", bad=("failed", "cancelled"))
+        # QEMU has given everything away then; the file is whole when it has its name.
+        limit = time.monotonic() + STATE_LIMIT
+        while not state.exists():
+            if time.monotonic() > limit:
+                raise QmpError(f"{state} was not written: {self._qemu_said()}")
+            time.sleep(0.05)
+        self.power_cut()
+        self.keep_disks(kept)
+
+    def _qemu_said(self) -> str:
+        return (self.folder / "qemu.log").read_text(errors="replace")[-2000:].strip()
+
+    def _start(self, state: Path | None) -> None:
         with self._power:
             self._must(not self.running, "started twice")
             self._forget_process()
             for _ in range(3):  # somebody else may take a port between its choice and QEMU's start
                 ssh_port = free_port(socket.SOCK_STREAM)
                 self._mark_boot()
-                self._process = process.start(self._qemu(ssh_port), self.folder / "qemu.log")
+                self._process = process.start(self._qemu(ssh_port, state), self.folder / "qemu.log")
                 try:
                     self._qmp = Qmp(self.folder / "qmp", self._event)
                     break
                 except QmpError:
                     process.end(self._process)
             else:
-                self._fail("QEMU does not start: " + (self.folder / "qemu.log").read_text(errors="replace")[-2000:])
-            if not self._link_up:
+                if state is not None:
+                    raise QmpError(f"QEMU does not start: {self._qemu_said()}")
+                self._fail(f"QEMU does not start: {self._qemu_said()}")
+            if not self._link_up and state is None:
                 self._qmp.command("set_link", name="link-card", up=False)
             self._shell = Shell(self.image, ssh_port, self.folder)
 
@@ -244,6 +323,12 @@ class Node:
             self._link_up = up
             if self._qmp is not None:
                 self._qmp.command("set_link", name="link-card", up=up)
+
+    def throttle(self, disk: str, operations: int) -> None:
+        """Let a disk ("root" or "data") do so many reads and writes a second from now on; 0: as many as it can."""
+        assert self._qmp is not None
+        limits = {"bps": 0, "bps_rd": 0, "bps_wr": 0, "iops_rd": 0, "iops_wr": 0}
+        self._qmp.command("block_set_io_throttle", device=disk, iops=operations, **limits)
 
     # Boots and shutdowns
 

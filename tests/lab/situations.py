@@ -127,6 +127,19 @@ def full_speed(node: Node) -> None:
     node.run(f"sed -i 's/disk .*# slow/syncer {{ rate 1000M; }}/' {RESOURCE_FILE}; drbdadm adjust r0")
 
 
+def sit_in_the_mount(node: Node, stubborn: bool = False) -> str:
+    """A process with its working directory in the mount that no unit's stop ends; returns its number."""
+    deaf = "trap : TERM; " if stubborn else ""
+    loop = "while :; do read -t 1000 < /run/sitter; done" if stubborn else "exec sleep 3000"
+    node.run(
+        "mkfifo /run/sitter; systemd-run --quiet --unit=sitter --property=DefaultDependencies=no"
+        f" bash -c 'exec 9<>/run/sitter; {deaf}cd {MOUNTPOINT}; {loop}'"
+    )
+    pid = properties(node, "sitter.service")["MainPID"]
+    node.wait_until(f"test $(readlink /proc/{pid}/cwd) = {MOUNTPOINT}")
+    return pid
+
+
 def journal_has(node: Node, name: str, boot: int = 0) -> str:
     """The messages of a kind (drbdocfs_boot.messages) in the journal."""
     from drbdocfs_boot.messages import KINDS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import situations
+from . import situations, snapshot
 from .image import Image
 from .lab import Lab
 from .node import Node
@@ -24,7 +24,7 @@ UNFENCED = "drbd-unfenced"  # the guide has no fencing, and check calls that an 
 def pair(image: Image, deb: Path) -> Iterator[Lab]:
     """Both nodes with the guide's set-up and the package, nothing started."""
     with Lab(image, provisioned(image)) as lab:
-        lab.boot()
+        snapshot.resume(lab)
         lab.both(lambda node: node.install(deb))
         situations.know_each_other(lab)
         yield lab
@@ -51,6 +51,7 @@ def planted(node: Node, code: str, *words: str) -> dict[str, Any]:
     return found[0]
 
 
+@pytest.mark.long
 class TestCheck:
     def test_the_guide_s_set_up_has_no_error_but_that_nobody_fences(self, pair: Lab) -> None:
         for node in pair.nodes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from . import stack
+from . import snapshot, stack
 from .image import REPLICATION_ADDRESS, Image
 from .lab import Lab, know_each_other, say
 
@@ -30,7 +30,7 @@ TRACES = (
 def pair(image: Image, deb: Path) -> Iterator[Lab]:
     """Both nodes booted, bare, with the package."""
     with Lab(image) as lab:
-        lab.boot()
+        snapshot.resume(lab)
         know_each_other(lab)
         lab.both(lambda node: node.install(deb))
         yield lab
@@ -109,6 +109,7 @@ class TestFromNothing:
         assert result.status == 78, result
         assert "size: 104857600 before, 125829120 now" in result.err, result
 
+    @pytest.mark.long
     def test_reboot_of_both(self, pair: Lab) -> None:
         pair.both(lambda node: node.reboot())
         stack.check_up(pair)

@@ -14,7 +14,7 @@ import pytest
 
 from tests import manpage
 
-from . import fencing, stack
+from . import fencing, snapshot, stack
 from .image import Image
 from .lab import Lab, say
 from .node import Node
@@ -36,7 +36,7 @@ LIMIT = 180.0
 def pair(image: Image, deb: Path) -> Iterator[Lab]:
     """The guide's set-up with the package and fencing, the stack up on both, each node's root known to the other."""
     with Lab(image, provisioned(image)) as lab:
-        lab.boot()
+        snapshot.resume(lab)
         lab.both(lambda node: node.install(deb))
         know_each_other(lab)
         fencing.set_policy(lab, "server1")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.oldsetup import CUT, LOOP_SCRIPT, RC_LOCAL
 
-from . import situations, stack
+from . import situations, snapshot, stack
 from .image import Image
 from .lab import Lab, say
 from .node import Node
@@ -29,7 +29,7 @@ LOOK = (
 def pair(image: Image, deb: Path) -> Iterator[Lab]:
     """Both nodes with the guide's boot set-up, its stack up as after a boot that went well, and our package."""
     with Lab(image, provisioned(image)) as lab:
-        lab.boot()
+        snapshot.resume(lab)
         lab.both(old_setup)
         lab.both(lambda node: node.run("systemctl daemon-reload; systemctl start loop-for-drbd drbd", timeout=120))
         lab.both(lambda node: node.wait_until("grep -q 'ro:Primary/Primary ds:UpToDate/UpToDate' /proc/drbd"))

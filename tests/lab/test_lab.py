@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from . import powerswitch, witnesshost
+from . import powerswitch, snapshot, witnesshost
 from .image import REPLICATION_ADDRESS, Image
 from .lab import Lab, LabError, know_each_other
 
@@ -74,6 +74,7 @@ class TestNodes:
         with pytest.raises(LabError, match="should not"):
             node.fail("true")
 
+    @pytest.mark.long
     def test_every_wait_has_a_limit(self, lab: Lab) -> None:
         node = lab.nodes[1]
         began = time.monotonic()
@@ -84,6 +85,7 @@ class TestNodes:
         assert time.monotonic() - began < 60
         assert node.wait_until("cat /proc/uptime", timeout=20)
 
+    @pytest.mark.long
     def test_waiting_for_a_unit_that_failed_ends_at_once(self, lab: Lab) -> None:
         node = lab.nodes[0]
         node.wait_for_unit("ssh.service", 20)
@@ -118,6 +120,7 @@ class TestNodes:
         first.wait_until(f"{PING} {second.address}", timeout=30)
         second.wait_until(f"{PING} {first.address}", timeout=30)
 
+    @pytest.mark.long
     def test_a_node_switches_the_other_one_off_and_on(self, lab: Lab) -> None:
         first, second = lab.nodes
         powerswitch.install_agent(first)
@@ -174,6 +177,7 @@ class TestNodes:
         assert ssh.state == "active"
         assert ssh.took > 0
 
+    @pytest.mark.long
     def test_power_cut_loses_nothing_that_was_synced(self, lab: Lab) -> None:
         node = lab.nodes[1]
         node.run("echo kept > /root/synced && sync && journalctl --sync")
@@ -187,6 +191,7 @@ class TestNodes:
         assert "Started ssh.service" in node.journal(-1)
         assert "Reached target shutdown.target" not in node.journal(-1)
 
+    @pytest.mark.long
     def test_a_reset_that_nobody_asked_for(self, lab: Lab) -> None:
         node = lab.nodes[1]
         before = node.boot_id()
@@ -196,6 +201,7 @@ class TestNodes:
         assert node.boot_id() != before
         assert "sysrq: Resetting" in node.console(-1)
 
+    @pytest.mark.long
     def test_kept_disks_are_a_base_for_another_lab(self, lab: Lab, image: Image, tmp_path: Path) -> None:
         lab.both(lambda node: node.run(f"echo {node.name} > /root/kept; echo {node.name} > /dev/vdb"))
         lab.shutdown()
@@ -205,6 +211,58 @@ class TestNodes:
             other.boot()
             for node in other.nodes:
                 assert node.run("cat /root/kept; head -n 1 /dev/vdb") == f"{node.name}\n" * 2
+
+
+class TestGoingOnFromAKeptState:
+    @pytest.fixture(scope="class")
+    def resumed(self, image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+        with Lab(image, results=tmp_path_factory.mktemp("results")) as lab:
+            snapshot.resume(lab)
+            yield lab
+
+    def test_it_is_as_after_a_boot(self, resumed: Lab) -> None:
+        for node in resumed.nodes:
+            node.check_clean_boot()
+            assert node.console() == "", "it has booted"
+            assert abs(float(node.run("date +%s.%N")) - time.time()) < 10
+            assert 0 < node.boot_times().units["ssh.service"].active < node.boot_times().finish
+            assert "1 received" in node.run(f"{PING} {REPLICATION_ADDRESS[3 - node.number]}")
+            assert "from-here" in node.run("logger from-here; journalctl --sync; journalctl --boot --lines=20")
+
+    def test_later_boots_are_boots(self, resumed: Lab) -> None:
+        first, second = resumed.nodes
+        second.run("echo kept > /root/synced && sync")
+        second.power_cut()
+        second.start()
+        before = first.boot_id()
+        first.reboot()
+        assert first.boot_id() != before
+        assert "Reached target reboot.target" in first.console(-1)
+        assert "login:" in first.console()
+        assert second.run("cat /root/synced", timeout=200) == "kept\n"
+        for node in resumed.nodes:
+            node.check_clean_boot()
+            assert abs(float(node.run("date +%s.%N")) - time.time()) < 10
+
+    @pytest.mark.long
+    def test_a_state_that_is_of_no_use_is_a_boot(
+        self, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def damaged(image: Image, base: Path | None) -> Path:
+            whole = booted(image, base)
+            for path in whole.iterdir():
+                data = path.read_bytes()
+                (tmp_path / path.name).write_bytes(data[: len(data) // 2] if path.name.endswith("-state") else data)
+            return tmp_path
+
+        booted = snapshot.booted
+        monkeypatch.setattr(snapshot, "booted", damaged)
+        with Lab(image) as lab:
+            snapshot.resume(lab)
+            assert "so a boot: " in capsys.readouterr().out
+            for node in lab.nodes:
+                node.check_clean_boot()
+                assert "login:" in node.console()
 
 
 RUN = """

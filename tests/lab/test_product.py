@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from . import stack
+from . import snapshot, stack
 from .image import Image
 from .lab import Lab, say
 from .provision import provisioned
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.lab
 def pair(image: Image) -> Iterator[Lab]:
     """Both nodes booted, provisioned as the guide does it, without the product."""
     with Lab(image, provisioned(image)) as lab:
-        lab.boot()
+        snapshot.resume(lab)
         yield lab
 
 
@@ -107,6 +107,7 @@ class TestFromInstallationToPowerCut:
             environment = node.run(f"systemctl show --property=Environment --value {LAYERS[layer]}").strip()
             node.run(f"env {environment} /usr/libexec/drbdocfs-boot/{layer} stop {instance}")
 
+    @pytest.mark.long
     def test_the_wait_never_misses_the_handshake(self, pair: Lab) -> None:
         """The dump of events2 is sent in pieces, and the handshake may end between two of them."""
         pair.both(lambda node: node.run("systemctl start drbdocfs-attach@web.service", timeout=120))
@@ -131,20 +132,23 @@ class TestFromInstallationToPowerCut:
         start_both(pair)
         stack.check_up(pair)
 
+    @pytest.mark.long
     def test_restart(self, pair: Lab) -> None:
         node = pair.nodes[0]
         said = node.run("drbdocfs restart web", timeout=300)
         assert said.index("web is stopped") < said.index("web is up: /mnt/storage on /dev/drbd0"), said
         stack.check_up(pair)
 
-    @pytest.mark.parametrize("number", [1, 2])
+    @pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.long)])
     def test_reboot_of_one(self, pair: Lab, number: int) -> None:
         node = pair.nodes[number - 1]
         node.reboot()
         stack.check_up(pair)
         stack.check_shutdown(node)
 
-    @pytest.mark.parametrize("cycle", [1, 2, 3])
+    @pytest.mark.parametrize(
+        "cycle", [1, pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long)]
+    )
     def test_reboot_of_both_at_once(self, pair: Lab, cycle: int) -> None:
         pair.both(lambda node: node.reboot())
         stack.check_up(pair)
@@ -154,6 +158,7 @@ class TestFromInstallationToPowerCut:
         for node, boot in zip(pair.nodes, times):
             say(f"{node.name}: " + ", ".join(f"{name} {boot.units[unit].took:.1f} s" for name, unit in LAYERS.items()))
 
+    @pytest.mark.long
     def test_timeline_of_these_boots(self, pair: Lab) -> None:
         """What `drbdocfs timeline` has from systemd and from the journal is what systemd itself measured."""
         node = pair.nodes[0]
@@ -222,6 +227,7 @@ END
         sums = pair.both(lambda node: node.run(f"sha256sum < {MOUNTPOINT}/records"))
         assert sums[0] == sums[1]
 
+    @pytest.mark.long
     def test_backing_file_on_a_file_system_of_its_own(self, pair: Lab) -> None:
         pair.both(stack.stop)
         pair.both(
@@ -251,6 +257,7 @@ END
                 ("Stopped drbdocfs-loop@web.service", "Unmounted srv-my\\x20images.mount"),
             )
 
+    @pytest.mark.long
     def test_a_line_in_fstab_is_ordered_and_not_doubled(self, pair: Lab) -> None:
         node = pair.nodes[0]
         node.run(f"echo '/dev/drbd0 {MOUNTPOINT} ocfs2 noauto,noatime 0 0' >> /etc/fstab")
@@ -265,6 +272,7 @@ END
         assert "/etc/fstab" in node.run(f"cat /run/systemd/generator/{MOUNT_UNIT}")
         assert node.run(f"findmnt --noheadings --list {MOUNTPOINT} | wc -l").strip() == "1"
 
+    @pytest.mark.long
     def test_beside_the_o2cb_script_of_the_guide(self, pair: Lab) -> None:
         """`o2cb configure` as the guide has it: Debian's script brings the same cluster online before us."""
         node = pair.nodes[1]

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import pytest
 
-from . import situations, stack
+from . import situations, snapshot, stack
 from .image import Image
 from .lab import Lab, say
 from .node import Node
@@ -35,12 +35,14 @@ from .situations import (
     journal_has,
     properties,
     record,
+    sit_in_the_mount,
     status,
     write,
 )
 from .stack import LAYERS, MOUNTPOINT
 
-pytestmark = pytest.mark.lab
+# What the short selection has of it is in test_product.py.
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 PEER_TIMEOUT = 10.0
 BOOT_TIMEOUT = 25.0
@@ -50,7 +52,7 @@ BOOT_TIMEOUT = 25.0
 def pair(image: Image, deb: Path) -> Iterator[Lab]:
     """Both nodes booted, with the product and the short limits; the stack is down."""
     with Lab(image, provisioned(image)) as lab:
-        lab.boot()
+        snapshot.resume(lab)
         lab.both(prepare(deb))
         yield lab
 
@@ -79,19 +81,6 @@ def start_both(lab: Lab) -> None:
 
 def stop_both(lab: Lab) -> None:
     lab.both(stack.stop)
-
-
-def sit_in_the_mount(node: Node, stubborn: bool = False) -> str:
-    """A process with its working directory in the mount that no unit's stop ends; returns its number."""
-    deaf = "trap : TERM; " if stubborn else ""
-    loop = "while :; do read -t 1000 < /run/sitter; done" if stubborn else "exec sleep 3000"
-    node.run(
-        "mkfifo /run/sitter; systemd-run --quiet --unit=sitter --property=DefaultDependencies=no"
-        f" bash -c 'exec 9<>/run/sitter; {deaf}cd {MOUNTPOINT}; {loop}'"
-    )
-    pid = properties(node, "sitter.service")["MainPID"]
-    node.wait_until(f"test $(readlink /proc/{pid}/cwd) = {MOUNTPOINT}")
-    return pid
 
 
 def leave_together(lab: Lab) -> None:

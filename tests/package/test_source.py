@@ -79,16 +79,19 @@ def test_a_script_without_one_library_line_fails_the_build(tree: Path, tmp_path:
     assert "LIBRARY = …" in done.stderr
 
 
-def test_the_witness_is_installed_as_it_stands_and_may_not_need_the_library(tree: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["data-check", "witness"])
+def test_what_stands_alone_is_installed_as_it_stands_and_may_not_need_the_library(
+    tree: Path, tmp_path: Path, name: str
+) -> None:
     assert _install(tree, tmp_path / "root").returncode == 0
-    installed = tmp_path / "root/usr/libexec/drbdocfs-boot/witness"
-    assert installed.read_bytes() == (tree / "libexec/witness").read_bytes()
+    installed = tmp_path / "root/usr/libexec/drbdocfs-boot" / name
+    assert installed.read_bytes() == (tree / "libexec" / name).read_bytes()
     assert installed.stat().st_mode & 0o7777 == 0o755
-    with (tree / "libexec/witness").open("a", encoding="utf-8") as script:
+    with (tree / "libexec" / name).open("a", encoding="utf-8") as script:
         script.write('LIBRARY = "a"\n')
     done = _install(tree, tmp_path / "root")
     assert done.returncode != 0
-    assert "libexec/witness: 1 lines 'LIBRARY = …' where there must be none" in done.stderr
+    assert f"libexec/{name}: 1 lines 'LIBRARY = …' where there must be none" in done.stderr
 
 
 def test_a_file_that_belongs_nowhere_fails_the_build(tree: Path, tmp_path: Path) -> None:

@@ -303,6 +303,8 @@ GIVES_UP_84 = (
     "drbd r0: conn( WFConnection -> Disconnecting ) ",
     "drbd r0: conn( Disconnecting -> StandAlone ) ",
 )
+# Seen with a cable that was out and in every 5 s: 8.4 gives up before it discards what it knows of the peer.
+ADDRESS_WENT_84 = (GIVES_UP_84[1], GIVES_UP_84[0], "drbd r0: Connection closed", GIVES_UP_84[2])
 LEAVES_9 = (
     "drbd r0 server2: conn( Connecting -> Disconnecting )",
     "drbd r0 server2: conn( Disconnecting -> StandAlone ) [disconnected]",
@@ -331,6 +333,8 @@ MESSAGES = [
      kernellog.SPLIT_BRAIN),
     ("drbd r0: Authentication of peer failed", GIVES_UP_84, kernellog.AUTHENTICATION),
     ("drbd r0: bind before listen failed, err = -99", GIVES_UP_84, kernellog.ADDRESS),
+    ("drbd r0: bind before connect failed, err = -99", ADDRESS_WENT_84, kernellog.ADDRESS),
+    ("drbd r0: connect failed, err = -22", ADDRESS_WENT_84, ""),
     # More causes than have a name: nobody did these by hand.
     ("block drbd0: I shall become SyncTarget, but I am primary!", LEAVES_84, ""),
     ("block drbd0: To resolve this both sides have to support at least protocol 91", LEAVES_84, ""),
@@ -347,6 +351,20 @@ def test_messages_of_the_handshake(message: str, leaves: tuple[str, ...], reason
     other = [line.replace("r0", "r1").replace("drbd0", "drbd1") for line in (message, *leaves)]
     assert kernellog.why_stand_alone(other, "r0", ["0"]) == ""
     assert kernellog.why_stand_alone([message, *leaves, *other], "r0", ["0"]) == reason
+
+
+@pytest.mark.parametrize(
+    "handshake",
+    [
+        "drbd r0: Handshake successful: Agreed network protocol version 101",
+        "drbd r0 server2: Handshake to peer 1 successful: Agreed network protocol version 122",
+    ],
+)
+def test_an_address_that_was_missing_before_the_handshake_does_not_count_after_it(handshake: str) -> None:
+    """Else what somebody disconnects by hand would be connected again."""
+    failed, leaves = "drbd r0: bind before connect failed, err = -99", "drbd r0: conn( Connected -> Disconnecting ) "
+    lines = [failed, handshake, leaves]
+    assert kernellog.why_stand_alone(lines, "r0", ["0"]) == kernellog.BY_HAND
 
 
 @pytest.mark.parametrize(

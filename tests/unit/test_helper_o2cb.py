@@ -133,6 +133,18 @@ def test_cluster_conf_missing(cluster: Box) -> None:
     assert refusal().message == "/etc/ocfs2/cluster.conf cannot be read"
 
 
+def test_file_system_that_the_kernel_does_not_know_is_named_before_the_mount(cluster: Box) -> None:
+    """mount.ocfs2 would only end with a status; the cluster's own modules come without it."""
+    cluster.write("/sys/module/ocfs2_stackglue/refcnt", "1\n")
+    cluster.write("/proc/filesystems", "nodev\tsysfs\n\text4\nnodev\tocfs2_dlmfs\n")
+    failure = refusal()
+    assert failure.status == 69
+    assert "the kernel module ocfs2 is not loaded and could not be" in failure.message
+    assert "modprobe ocfs2'" in failure.advice
+    cluster.write("/proc/filesystems", "nodev\tsysfs\n\text4\n\tocfs2\n")
+    start()
+
+
 def test_modules_missing(cluster: Box) -> None:
     shutil.rmtree(cluster.root / "sys/fs/ocfs2")
     failure = refusal()

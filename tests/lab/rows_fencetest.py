@@ -1,0 +1,89 @@
+"""Faults: the fencing put to the test by `drbdocfs fence-test`, with a good third party and a dead one."""
+
+from __future__ import annotations
+
+import time
+
+from . import fencing, powerswitch, witnesshost
+from .fault import Case, fault
+from .situations import full_speed, slow_resync
+
+GROUP = "fencing put to the test"
+LIMIT = 600.0
+
+
+@fault("fence-test-really-power", "server2 is switched off and on, server1 goes on alone; fence-test says ok",
+       group=GROUP, policy="power", seconds=300)  # fmt: skip
+def really_power(case: Case) -> None:
+    before = len(case.lab.switch.offs())
+    done = case.one.execute("drbdocfs fence-test web --really power --victim server2 --yes 2>&1", timeout=LIMIT)
+    case.note(f"exit {done.status}")
+    case.must(done.status == 0, done.out)
+    case.must("server2 is off" in done.out and "server2 is on" in done.out, f"not said: {done.out}")
+    case.must(len(case.lab.switch.offs()) == before + 1, "the power was not cut exactly once")
+
+
+@fault("fence-test-really-link", "the link is cut for a time within the grace; both go on; fence-test says ok",
+       group=GROUP, policy="server1", seconds=120)  # fmt: skip
+def really_link(case: Case) -> None:
+    resets = [node.resets for node in case.lab.nodes]
+    done = case.one.execute("drbdocfs fence-test web --really link --seconds 12 --yes 2>&1", timeout=LIMIT)
+    case.note(f"exit {done.status}")
+    case.must(done.status == 0, done.out)
+    case.must(resets == [node.resets for node in case.lab.nodes], "a node was reset")
+
+
+def _no_third_party(case: Case, words: str) -> None:
+    """While the link is good nobody needs the third party, and fence-test says that it is not there."""
+    written = {node.name: time.monotonic() for node in case.lab.nodes}
+    done = case.one.execute("drbdocfs fence-test web 2>&1", timeout=LIMIT)
+    case.note(f"fence-test: exit {done.status}")
+    case.must(done.status == 1 and words in done.out, f"fence-test, exit {done.status}:\n{done.out}")
+    for node in case.lab.nodes:
+        case.records.await_writes(node, written[node.name], 20.0)
+    case.must("susp" not in case.one.run("dmesg | tail -n 5"), "DRBD has frozen")
+
+
+@fault("witness-dead-link-good", "both write on, fence-test names the witness", group=GROUP, seconds=90)
+def dead_witness(case: Case) -> None:
+    case.lab.witness.modes.update({node.name: witnesshost.REFUSE for node in case.lab.nodes})
+    case.afterwards(case.lab.witness.modes.clear)
+    _no_third_party(case, "witness")
+
+
+@fault("agent-dead-link-good", "both write on, fence-test names the agent", group=GROUP, policy="power", seconds=90)
+def dead_agent(case: Case) -> None:
+    case.lab.switch.modes.update({node.name: powerswitch.FAIL for node in case.lab.nodes})
+    case.afterwards(case.lab.switch.modes.clear)
+    _no_third_party(case, "fence_lab")
+
+
+@fault("link-again-in-the-resync", "server1 goes on at once, without the grace; server2 comes up after the second mend",
+       group=GROUP, policy="server1", seconds=330)  # fmt: skip
+def again_in_the_resync(case: Case) -> None:
+    for node in case.lab.nodes:
+        slow_resync(node, "300k")
+        case.afterwards(lambda node=node: full_speed(node))  # type: ignore[misc]
+    began = fencing.cut(case.lab, fencing.CABLE)
+    case.one.wait_until("grep -q 'cs:WFConnection ro:Primary/Unknown ds:UpToDate/Outdated . r' /proc/drbd", 90)
+    case.note(f"thawed after {time.monotonic() - began:.0f} s")
+    # What the resync has to carry: 12 MiB, 40 s of it.
+    case.one.run("systemd-run --quiet --collect dd if=/dev/urandom of=/mnt/storage/bulk bs=1M count=12 conv=fsync")
+    case.afterwards(lambda: case.one.run("rm -f /mnt/storage/bulk"))
+    resets = case.two.resets
+    limit = time.monotonic() + 120
+    while case.two.resets == resets and time.monotonic() < limit:
+        time.sleep(1.0)
+    case.must(case.two.resets == resets + 1, "server2 was not reset")
+    case.boots(case.two)
+    case.one.wait_until("test $(stat -c %s /mnt/storage/bulk 2>/dev/null || echo 0) -ge 12582912", 120)
+    case.apart.append((began, fencing.mend(case.lab, fencing.CABLE)))
+    case.one.wait_until("grep -q 'cs:SyncSource' /proc/drbd", 90)
+    written = time.monotonic()
+    again = fencing.cut(case.lab, fencing.CABLE)
+    case.one.wait_until("grep -q 'cs:[A-Z][A-Za-z]* ro:Primary/Unknown' /proc/drbd", 60)
+    case.one.wait_until("grep -q 'ro:Primary/Unknown ds:UpToDate/[A-Za-z]* . r' /proc/drbd", 30)
+    case.note(f"gone again: thawed after {time.monotonic() - again:.0f} s")
+    case.records.await_writes(case.one, written, 120.0)
+    case.must("mnt/storage" not in case.two.run("cat /proc/mounts"), "server2 has mounted amid its resync")
+    case.apart.append((again, fencing.mend(case.lab, fencing.CABLE)))

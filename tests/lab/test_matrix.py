@@ -1,0 +1,25 @@
+"""Rows of the matrix (matrix.py) that tell the most and that no other test has; six minutes, on one pair.
+
+Every row ends with both up again without a hand, and with every acknowledged record on both.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from .lab import Lab
+from .test_fencing import pair as pair
+from .test_fencing import run
+
+pytestmark = pytest.mark.lab
+
+
+class TestFaults:
+    def test_power_cut_of_both_while_both_write(self, pair: Lab) -> None:
+        run(pair, "power-cut-both-writing")
+
+    def test_power_cut_in_the_middle_of_the_promotion(self, pair: Lab) -> None:
+        run(pair, "power-cut-at-boot-promote")
+
+    def test_power_cut_in_the_middle_of_the_unmount(self, pair: Lab) -> None:
+        run(pair, "power-cut-at-shutdown-unmount")
