@@ -47,6 +47,7 @@ KEPT = (
 )  # fmt: skip
 DIRECTORY = ".drbdocfs-reboot-test"  # below the mount point
 LOOK_LIMIT = 300.0  # seconds for the questions before the first cycle
+RACE_NAMES, RACE_ROUNDS = 8, 8  # of each kind and each cycle: few, as each costs a turn over ssh
 WRITE_LIMIT = 120.0  # seconds until a writer's first record: the peer's power may just have been cut
 
 
@@ -207,7 +208,18 @@ class Records:
             result = self._writers.findings([self._hosts[node] for node in nodes])
         except Failure as failure:
             return [*found, Finding("", DATA, f"the records could not be looked for: {failure.message}")], count
-        return [*found, *(Finding("", DATA, words) for words in result.words)], count
+        found += [Finding("", DATA, words) for words in result.words]
+        return [*found, *self._races(nodes)], count
+
+    def _races(self, nodes: Sequence[str]) -> list[Finding]:
+        """One winner for each name, no stale read; where both can play."""
+        if len(nodes) < 2:
+            return []
+        try:
+            played = self._writers.races([self._hosts[node] for node in nodes], RACE_NAMES, RACE_ROUNDS)
+        except Failure as failure:
+            return [Finding("", DATA, f"the nodes' view of each other could not be tried: {failure.message}")]
+        return [Finding("", DATA, words) for words in played.wrong]
 
     def close(self) -> list[str]:
         """End all writers and remove the records; what is left, in words."""
