@@ -11,6 +11,7 @@ HELP = {
     "generate": "what the generator would write, without touching the system",
     "import": "from a set-up made by hand to our configuration",
     "proceed": "end the wait for the peer: go on alone",
+    "reboot-test": "reboot both nodes again and again from a third machine, and verify each boot",
     "restart": "stop, then start, all stacks or one",
     "split-brain": "show both sides of a split brain; resolve it with the victim's host named",
     "start": "bring all stacks up, or one, and show each layer",

@@ -1,0 +1,286 @@
+"""What a node says of itself after a boot, and what of it should not be.  Pure.
+
+A node is asked with one script (SCRIPT), which prints sections, because each login costs time; see `parse`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from drbdocfs_boot.reboottest import (
+    FAILED_UNIT,
+    NOT_UP_TO_DATE,
+    ORDERING_CYCLE,
+    SPLIT_BRAIN,
+    STACK_DOWN,
+    UNCLEAN_SHUTDOWN,
+    UNREACHABLE,
+    Finding,
+    Layer,
+)
+
+FOLLOW = "drbdocfs-follow.service"
+MARK = "==drbdocfs-reboot-test "
+# SD_MESSAGE_UNIT_STOPPED, in every version; older ones say no JOB_TYPE.
+_UNIT_STOPPED = "9d1aaa27d60140bd96365438aad20286"
+# What stops first at a shutdown: all that is ordered after anything else.
+_FIRST = "multi-user.target"
+MOST_LINES = 60  # of the journal, in one finding
+# The layers in the order in which they have to stop, as far as a stack has them.
+STOP_ORDER = ("mount", "o2cb", "promote", "attach", "loop")
+_CYCLE = re.compile("ordering cycle")
+# What a shutdown in good order never says; systemd's words (src/core/unit.c, service.c, mount.c; src/shutdown).
+_BAD = re.compile(
+    r"timed out|with signal SIGKILL|Failed with result|Failed (?:to )?(?:unmount|stop)|Could not (?:detach|unmount)|"
+    r"Forcibly|self-fencing|Split-Brain|BUG:|Call Trace",
+    re.IGNORECASE,
+)
+# systemd-shutdown says so at every shutdown, whether a process is left or not.
+_HARMLESS = re.compile(r"Sending SIG(?:TERM|KILL) to remaining processes")
+
+_PROBE = (
+    "cat /proc/sys/kernel/random/boot_id;"
+    " systemctl show --property=ActiveState --value {target}; systemctl is-system-running"
+)
+_SCRIPT = """\
+export LC_ALL=C SYSTEMD_COLORS=0 SYSTEMD_PAGER=
+say() {{ echo "{mark}$1"; }}
+say boot; cat /proc/sys/kernel/random/boot_id
+say system; systemctl is-system-running
+say failed; failed=$(systemctl --failed --plain --no-legend | cut -d' ' -f1); echo "$failed"
+say follow; systemctl is-active {follow}
+say journal; for unit in $failed; do journalctl -b -u "$unit" -n 60 --no-pager --no-hostname -o short-monotonic; done
+say cycles; journalctl -b _PID=1 --no-pager --no-hostname -o short-monotonic | grep -m 20 'ordering cycle'
+say status; timeout 60 drbdocfs status {stack} --json
+"""
+_MORE = """\
+say timeline; timeout 60 drbdocfs timeline {stack} --json
+"""
+_SHUTDOWN = """\
+say shutdown; journalctl -b {boot} -n 1500 --no-pager -o json \
+--output-fields=MESSAGE,MESSAGE_ID,UNIT,JOB_TYPE,JOB_RESULT _PID=1 + _TRANSPORT=kernel
+"""
+
+
+def probe(stack: str) -> str:
+    """The short question: boot id, state of the stack's target, state of the system; a line each."""
+    return _PROBE.format(target=shlex.quote(f"drbdocfs@{stack}.target"))
+
+
+def script(stack: str, before: str = "", whole: bool = True) -> str:
+    """The long question.  `before`: id of the boot whose shutdown is of interest; not `whole`: without the timeline."""
+    words = {"stack": shlex.quote(stack), "mark": MARK, "follow": FOLLOW, "boot": shlex.quote(before.replace("-", ""))}
+    text = _SCRIPT + (_MORE if whole else "") + (_SHUTDOWN if before else "")
+    return text.format(**words) + "say end\n"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The stop of a unit or a line of a shutdown: `at` seconds after the kernel's start."""
+
+    at: float
+    message: str
+    unit: str = ""
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A node after a boot.  `status` and `timeline` are the JSON of our verbs; `shutdown` is what PID 1 and the kernel
+    said in the boot before, None where nobody asked; `complete`: the node has answered to the end."""
+
+    boot_id: str = ""
+    system: str = ""
+    failed: tuple[str, ...] = ()
+    follow: str = ""
+    journal: tuple[str, ...] = ()
+    cycles: tuple[str, ...] = ()
+    status: Mapping[str, Any] = field(default_factory=dict)
+    timeline: Mapping[str, Any] = field(default_factory=dict)
+    shutdown: tuple[Stop, ...] | None = None
+    complete: bool = False
+
+
+def parse(text: str) -> Facts:
+    """What SCRIPT has printed, also where it was cut off."""
+    parts: dict[str, list[str]] = {}
+    name = ""
+    for line in text.splitlines():
+        if line.startswith(MARK):
+            name = line[len(MARK) :]
+            parts[name] = []
+        elif name:
+            parts[name].append(line)
+
+    def lines(part: str) -> tuple[str, ...]:
+        return tuple(line for line in parts.get(part, ()) if line.strip())
+
+    return Facts(
+        boot_id="".join(lines("boot")[:1]),
+        system="".join(lines("system")[:1]),
+        failed=lines("failed"),
+        follow="".join(lines("follow")[:1]),
+        journal=lines("journal"),
+        cycles=lines("cycles"),
+        status=_json("\n".join(lines("status"))),
+        timeline=_json("\n".join(lines("timeline"))),
+        shutdown=tuple(_stops(lines("shutdown"))) if "shutdown" in parts else None,
+        complete="end" in parts,
+    )
+
+
+def _json(text: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _stops(lines: Iterable[str]) -> Iterable[Stop]:
+    for line in lines:
+        entry = _json(line)
+        message = entry.get("MESSAGE")
+        if isinstance(message, str):
+            try:
+                at = int(entry.get("__MONOTONIC_TIMESTAMP", 0)) / 1e6
+            except (TypeError, ValueError):
+                at = 0.0
+            job = (entry.get("JOB_TYPE"), entry.get("JOB_RESULT"))
+            stopped = entry.get("MESSAGE_ID") == _UNIT_STOPPED or job == ("stop", "done")
+            yield Stop(at, message, str(entry.get("UNIT", "")), stopped)
+
+
+def _stack(facts: Facts, stack: str) -> Mapping[str, Any]:
+    stacks = facts.status.get("stacks")
+    for one in stacks if isinstance(stacks, list) else ():
+        if isinstance(one, dict) and one.get("name") == stack:
+            return one
+    return {}
+
+
+def excerpt(lines: Sequence[str]) -> str:
+    """The last lines of a journal, as a finding has them."""
+    return "\n".join(lines[-MOST_LINES:])
+
+
+def unit_of(facts: Facts, stack: str, layer: str) -> str:
+    """The unit of a stack's layer; "" where it has none."""
+    for one in _stack(facts, stack).get("layers", ()):
+        if one.get("layer") == layer:
+            return str(one.get("unit", ""))
+    return ""
+
+
+def settled(facts: Facts, stack: str) -> bool:
+    """Nothing is to be waited for any more: up and in step, or in a state that no time mends."""
+    kinds = {finding.kind for finding in judge("", facts, stack)}
+    return SPLIT_BRAIN in kinds or not kinds & {STACK_DOWN, NOT_UP_TO_DATE, UNREACHABLE}
+
+
+def judge(node: str, facts: Facts, stack: str) -> list[Finding]:
+    """All that should not be on a node that is up, but for its last shutdown."""
+    if not facts.complete:
+        return [Finding(node, UNREACHABLE, "it has not answered all questions about its state")]
+    found = []
+    own = _stack(facts, stack)
+    if own.get("state") != "up":
+        layers = [f"{one.get('layer')} {one.get('state')}" for one in own.get("layers", ()) if one.get("state") != "up"]
+        why = f": {', '.join(layers)}" if layers else ""
+        reason = (own.get("drbd") or {}).get("reason", "")
+        text = f"the stack {stack} is {own.get('state', 'not known there')}{why}" + (f"; {reason}" if reason else "")
+        found.append(Finding(node, STACK_DOWN, text, excerpt(facts.journal)))
+    found += _drbd(node, own)
+    found += _units(node, facts)
+    if facts.cycles:
+        found.append(Finding(node, ORDERING_CYCLE, "systemd has found an ordering cycle", excerpt(facts.cycles)))
+    return found
+
+
+def _drbd(node: str, own: Mapping[str, Any]) -> list[Finding]:
+    drbd = own.get("drbd") or {}
+    if drbd.get("verdict") == "split-brain":
+        return [Finding(node, SPLIT_BRAIN, str(drbd.get("reason") or "split brain"))]
+    wrong = [f"its disk is {disk}" for disk in drbd.get("disks", ()) if disk != "UpToDate"]
+    if not drbd.get("disks"):
+        wrong.append("DRBD has no disk")
+    peers = drbd.get("peers", ())
+    if not peers:
+        wrong.append("DRBD has no peer")
+    for peer in peers:
+        for key, good in (("connection", "Connected"), ("disk", "UpToDate"), ("replication", "Established")):
+            state = peer.get(key, "")
+            if state != good and (key in peer or key != "replication"):
+                wrong.append(f"{key} of the peer is {state or 'unknown'}" if key != "connection" else f"it is {state}")
+    if drbd.get("suspended"):
+        wrong.append(f"its I/O is frozen ({drbd['suspended']})")
+    return [Finding(node, NOT_UP_TO_DATE, "; ".join(wrong))] if wrong else []
+
+
+def _units(node: str, facts: Facts) -> list[Finding]:
+    found = []
+    for unit in facts.failed:
+        # systemd names a unit without its ending in few places, so all lines are taken where none has the name.
+        lines = [line for line in facts.journal if unit.rpartition(".")[0] in line] or list(facts.journal)
+        found.append(Finding(node, FAILED_UNIT, f"{unit} has failed", excerpt(lines)))
+    if facts.follow != "active":
+        found.append(Finding(node, FAILED_UNIT, f"{FOLLOW} is {facts.follow or 'not known there'}"))
+    return found
+
+
+def shutdown(node: str, facts: Facts, stack: str) -> list[Finding]:
+    """What the shutdown before this boot should not have done: `facts` was asked for it.  The order is that of the
+    jobs that systemd ended, whatever its version calls them."""
+    said = facts.shutdown or ()
+    if not said:
+        text = "the journal of the boot before is not there; 'mkdir /var/log/journal && journalctl --flush' keeps it"
+        return [Finding(node, UNCLEAN_SHUTDOWN, text)]
+    begins = [place for place, one in enumerate(said) if one.stopped and one.unit == _FIRST]
+    if not begins:
+        text = f"{_FIRST} was not stopped before it went down"
+        return [Finding(node, UNCLEAN_SHUTDOWN, text, _lines(said[-20:]))]
+    begin = begins[-1]
+    going = said[begin:]
+    found = []
+    bad = [one for one in going if _BAD.search(one.message) and not _HARMLESS.search(one.message)]
+    if bad:
+        found.append(Finding(node, UNCLEAN_SHUTDOWN, bad[0].message, _lines(bad)))
+    places = {one.unit: place for place, one in enumerate(going) if one.stopped}
+    before: tuple[str, int] | None = None
+    for layer in STOP_ORDER:
+        unit = unit_of(facts, stack, layer)
+        if not unit:
+            continue
+        place = places.get(unit)
+        if place is None:
+            found.append(Finding(node, UNCLEAN_SHUTDOWN, f"{unit} was not stopped", _lines(going[-20:])))
+        elif before is not None and place < before[1]:
+            found.append(Finding(node, UNCLEAN_SHUTDOWN, f"{unit} was stopped before {before[0]}", _lines(going)))
+        if place is not None:
+            before = (unit, place)
+    return found
+
+
+def _lines(said: Sequence[Stop]) -> str:
+    return excerpt([f"[{one.at:12.6f}] {one.message}" for one in said])
+
+
+def layers(facts: Facts, stack: str) -> tuple[float | None, tuple[Layer, ...]]:
+    """When the stack was mounted in this boot (seconds after the kernel's start), and its layers."""
+    for boot in facts.timeline.get("boots", ()):
+        for one in boot.get("stacks", ()):
+            if one.get("stack") != stack:
+                continue
+            for start in one.get("starts", ())[:1]:
+                found = tuple(
+                    Layer(str(each["layer"]), each["began"], each["ended"], str(each.get("result", "")))
+                    for each in start.get("layers", ())
+                    if each.get("began") is not None and each.get("ended") is not None
+                )
+                return start.get("mounted"), found
+    return None, ()

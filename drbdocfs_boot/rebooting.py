@@ -1,0 +1,360 @@
+"""One round of a test of many reboots: who goes down when, what is waited for and how long, what is looked at then.
+
+It sees nodes, the power switch, the clock and the data check through what it is given, and so can be played.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from drbdocfs_boot import rebootfacts
+from drbdocfs_boot.rebootfacts import Facts
+from drbdocfs_boot.reboottest import (
+    NO_REBOOT,
+    POWER,
+    POWER_COMMAND,
+    REBOOT,
+    RESET,
+    TIME_LIMIT,
+    UNREACHABLE,
+    Boot,
+    Cycle,
+    Down,
+    Finding,
+)
+from drbdocfs_boot.tools.run import Result
+
+EVERY = 2.0  # seconds between two looks at a node
+PROBE_LIMIT = 30.0
+ORDER_LIMIT = 60.0
+FACTS_LIMIT = 240.0
+GONE_LIMIT = 60.0  # seconds after the power was cut, until a node that still answers was not cut
+# ssh's own exit status, and that of a call that was killed at its limit (tools.nodes).
+UNREACHED = (255, -1)
+TRIES = 3  # of a question to a node that has answered before
+BOOTING = ("", "initializing", "starting", "stopping", "offline", "unknown")
+
+
+class Running(Protocol):
+    """A command under way."""
+
+    def done(self) -> Result | None:
+        """What came of it; None while it runs."""
+
+    def wait(self) -> Result:
+        """What came of it, at its limit at the latest."""
+
+
+class Node(Protocol):
+    """A node; see tools.nodes.Node."""
+
+    name: str
+
+    def call(self, command: str, limit: float) -> Running:
+        """Begin a command there."""
+
+
+class Data(Protocol):
+    """The data check, or nothing in its place."""
+
+    def start(self, node: str) -> list[Finding]:
+        """A node is up: write there."""
+
+    def stop(self, node: str) -> None:
+        """A node goes down."""
+
+    def verify(self, nodes: Sequence[str]) -> tuple[list[Finding], int]:
+        """What is missing or torn on these nodes, and how many records were acknowledged."""
+
+
+@dataclass
+class Limits:
+    """Seconds: for a shutdown until the node is gone, for a boot until the stack is up, for a power command."""
+
+    shutdown: float = 180.0
+    boot: float = 600.0
+    power: float = 60.0
+
+
+@dataclass
+class Setting:
+    """What a round needs: `power` begins a command of the power switch ("off", "on") for a node; `tell` writes a line
+    that stays, `show` what is being waited for."""
+
+    stack: str
+    nodes: Mapping[str, Node]
+    limits: Limits
+    power: Callable[[str, str], Running]
+    data: Data
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+    tell: Callable[[str], None]
+    show: Callable[[str], None]
+
+
+class Fall:
+    """One node on its way down and up again.  `step` never waits."""
+
+    def __init__(self, given: Setting, down: Down, boot_id: str) -> None:
+        self.down = down
+        self.node = down.node
+        self.before = boot_id
+        self.boot_id = ""
+        self.findings: list[Finding] = []
+        self.gone: float | None = None
+        self.answered: float | None = None
+        self.up: float | None = None
+        self.doing = "its turn"
+        self._given = given
+        self._state = "wait"
+        self._ordered = 0.0
+        self._since = 0.0  # of the state
+        self._next = 0.0
+        self._call: Running | None = None
+        self._same = False  # the power was not cut: the boot may be the same
+        self._tries = 0
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is waited for."""
+        return self._state == "over"
+
+    @property
+    def dark(self) -> bool:
+        """Its power was ordered off, and not on again."""
+        return self._state in ("off", "cut", "on")
+
+    def step(self, now: float) -> None:
+        """Look at it; `now` in seconds since the round began."""
+        if self._state == "wait":
+            if now >= self.down.after:
+                self._order(now)
+        elif self._state in ("order", "off", "on"):
+            result = self._call.done() if self._call else None
+            if result is not None:
+                self._call = None
+                self._ordered_done(result, now)
+        elif self._state != "over":
+            if self._call is None:
+                if now >= self._next:
+                    self._call = self._given.nodes[self.node].call(rebootfacts.probe(self._given.stack), PROBE_LIMIT)
+                return
+            result = self._call.done()
+            if result is not None:
+                self._call = None
+                self._next = now + EVERY
+                self._seen(result, now)
+
+    def _to(self, state: str, doing: str, now: float) -> None:
+        self._state, self.doing, self._since = state, doing, now
+
+    def _find(self, kind: str, text: str, journal: str = "") -> None:
+        self.findings.append(Finding(self.node, kind, text, journal))
+        self._given.tell(f"{self.node}: {kind}: {text}")
+
+    def _order(self, now: float) -> None:
+        self._ordered = now
+        if self.down.how == POWER:
+            self._given.tell(f"{self.node}: its power is switched off")
+            self._call = self._given.power("off", self.node)
+            self._to("off", "the power to be off", now)
+        else:
+            self._given.tell(f"{self.node}: it is told to reboot")
+            self._call = self._given.nodes[self.node].call("systemctl --no-block reboot", ORDER_LIMIT)
+            self._to("order", "the order to be taken", now)
+
+    def _ordered_done(self, result: Result, now: float) -> None:
+        if self._state == "order":
+            if result.code not in (0, *UNREACHED):  # it may be gone before ssh has ended
+                self._find(NO_REBOOT, f"'systemctl reboot' failed: {result.said or result.code}")
+                self._to("over", "", now)
+            else:
+                self._given.data.stop(self.node)
+                self._to("going", "it to go down", now)
+        elif self._state == "off":
+            if result.code != 0:
+                self._find(POWER_COMMAND, f"the command for power off: {result.said or f'exit {result.code}'}")
+                self._same = True
+                self._switch_on(now)
+            else:
+                self._to("cut", "it to be gone", now)
+        elif result.code != 0:
+            self._tries += 1
+            if self._tries == 1:
+                self._given.tell(f"{self.node}: the command for power on has failed, once more")
+                self._switch_on(now)
+            else:
+                self._find(POWER_COMMAND, f"the command for power on: {result.said or f'exit {result.code}'}")
+                self._to("over", "", now)
+        else:
+            self._to("answering", "it to answer", now)
+
+    def _switch_on(self, now: float) -> None:
+        self._call = self._given.power("on", self.node)
+        self._to("on", "the power to be on", now)
+
+    def _seen(self, result: Result, now: float) -> None:
+        lines = [*result.out.split("\n"), "", "", ""]
+        here, target, system = (line.strip() for line in lines[:3])
+        reached = result.code not in UNREACHED and bool(here)
+        if self._state == "cut":
+            self._seen_cut(reached and here == self.before, now)
+        elif self._state in ("going", "answering"):
+            self._seen_going(reached, here, now)
+        if self._state == "rising" and reached:
+            if here != self.boot_id:
+                self._find(RESET, "it went down again while it booted")
+                self._to("over", "", now)
+            elif target == "active" and system not in BOOTING:
+                self.up = now - self._ordered
+                self._given.tell(f"{self.node}: the stack is up after {self.up:.0f} s")
+                self._to("over", "", now)
+                self.findings += self._given.data.start(self.node)
+        if self._state == "rising" and now - self._since > self._given.limits.boot:
+            text = f"the stack is not up {self._given.limits.boot:.0f} s after it answered ({target or 'no answer'})"
+            self._find(TIME_LIMIT, text)
+            self._to("over", "", now)
+
+    def _seen_cut(self, there: bool, now: float) -> None:
+        if there and now - self._since <= GONE_LIMIT:
+            return
+        if there:
+            self._find(POWER_COMMAND, "the command for power off has ended well, but it still answers")
+            self._same = True
+        else:
+            self.gone = now - self._ordered
+        self._given.data.stop(self.node)
+        self._given.tell(f"{self.node}: its power is switched on")
+        self._switch_on(now)
+
+    def _seen_going(self, reached: bool, here: str, now: float) -> None:
+        passed = now - self._ordered
+        limits = self._given.limits
+        if reached and (here != self.before or self._same):
+            self.gone = passed if self.gone is None else self.gone
+            self.answered, self.boot_id = passed, here
+            self._given.tell(f"{self.node}: it answers after {passed:.0f} s")
+            self._to("rising", "its stack", now)
+        elif reached:
+            if self.down.how == REBOOT:
+                self.gone = None
+            if passed > (limits.shutdown if self.down.how == REBOOT else limits.boot):
+                self._find(NO_REBOOT, f"{passed:.0f} s after the order it still runs as before")
+                self._to("over", "", now)
+        else:
+            if self.gone is None:
+                self.gone = passed
+                self._given.tell(f"{self.node}: it is gone after {passed:.0f} s")
+            self.doing = "it to answer"
+            if passed > limits.shutdown + limits.boot:
+                self._find(UNREACHABLE, f"it does not answer {passed:.0f} s after the order")
+                self._to("over", "", now)
+
+    def rescue(self) -> str:
+        """An interruption: no power stays off.  What is left, in words; "" for nothing."""
+        if not self.dark:
+            return ""
+        if self._call is not None:
+            self._call.wait()
+            self._call = None
+        for _ in range(2):
+            if self._given.power("on", self.node).wait().code == 0:
+                self._to("over", "", 0.0)
+                return ""
+        return f"{self.node} may be without power: its command for power on has failed"
+
+
+class Round:
+    """One round; `rescue` after an interruption."""
+
+    def __init__(self, given: Setting, number: int, downs: Sequence[Down], wall: float) -> None:
+        """`wall`: the time of its begin, in seconds since 1970."""
+        self._given = given
+        self._number = number
+        self._downs = downs
+        self._wall = wall
+        self.falls: list[Fall] = []
+
+    def rescue(self) -> list[str]:
+        """What an interruption leaves of the power switch's work."""
+        return [left for left in (fall.rescue() for fall in self.falls) if left]
+
+    def run(self) -> Cycle:
+        """To its end."""
+        given = self._given
+        began = given.clock()
+        before = self._ids()
+        findings = [Finding(name, UNREACHABLE, "it does not answer") for name, boot in before.items() if not boot]
+        if findings:
+            return Cycle(self._number, self._wall, given.clock() - began, (), tuple(findings))
+        self.falls = [Fall(given, down, before[down.node]) for down in self._downs]
+        while not all(fall.over for fall in self.falls):
+            now = given.clock() - began
+            for fall in self.falls:
+                fall.step(now)
+            waits = [f"{fall.node} waits for {fall.doing}" for fall in self.falls if not fall.over]
+            given.show(f"cycle {self._number}, {now:.0f} s: {', '.join(waits)}" if waits else "")
+            given.sleep(0.2)
+        for fall in self.falls:
+            findings += fall.findings
+        facts = self._settle()
+        findings += self._judge(facts, before)
+        up = [name for name, one in facts.items() if one.complete]
+        given.show(f"cycle {self._number}: the records are looked for on {', '.join(up)}")
+        wrong, acknowledged = given.data.verify(up)
+        findings += wrong
+        boots = tuple(self._boot(fall, facts[fall.node]) for fall in self.falls)
+        return Cycle(self._number, self._wall, given.clock() - began, boots, tuple(findings), acknowledged)
+
+    def _ids(self) -> dict[str, str]:
+        text = rebootfacts.probe(self._given.stack)
+        found = dict.fromkeys(self._given.nodes, "")
+        for _ in range(TRIES):
+            calls = {name: self._given.nodes[name].call(text, PROBE_LIMIT) for name, boot in found.items() if not boot}
+            for name, call in calls.items():
+                result = call.wait()
+                found[name] = "" if result.code in UNREACHED else result.out.split("\n")[0].strip()
+        return found
+
+    def _ask(self, scripts: Mapping[str, str]) -> dict[str, Facts]:
+        facts: dict[str, Facts] = {}
+        for _ in range(TRIES):
+            left = [name for name in scripts if name not in facts or not facts[name].complete]
+            calls = {name: self._given.nodes[name].call(scripts[name], FACTS_LIMIT) for name in left}
+            facts.update({name: rebootfacts.parse(call.wait().out) for name, call in calls.items()})
+        return {name: facts[name] for name in scripts}
+
+    def _settle(self) -> dict[str, Facts]:
+        """Wait until both are in step again, within the limit of a boot, and ask them all."""
+        given = self._given
+        until = given.clock() + given.limits.boot
+        hopeless = {fall.node for fall in self.falls if fall.up is None}
+        while True:
+            facts = self._ask({name: rebootfacts.script(given.stack, whole=False) for name in given.nodes})
+            waiting = [name for name, one in facts.items() if not rebootfacts.settled(one, given.stack)]
+            if not waiting or hopeless or given.clock() >= until:
+                break
+            given.show(f"cycle {self._number}: {', '.join(waiting)} to be up and in step")
+            given.sleep(EVERY)
+        rebooted = [fall for fall in self.falls if fall.down.how == REBOOT and fall.answered is not None]
+        before = {fall.node: fall.before for fall in rebooted}
+        return self._ask({name: rebootfacts.script(given.stack, before.get(name, "")) for name in given.nodes})
+
+    def _judge(self, facts: Mapping[str, Facts], before: Mapping[str, str]) -> list[Finding]:
+        stack = self._given.stack
+        found = []
+        went = {fall.node: fall for fall in self.falls}
+        for name, one in facts.items():
+            found += rebootfacts.judge(name, one, stack)
+            expected = went[name].boot_id if name in went else before[name]
+            if expected and one.boot_id and one.boot_id != expected:
+                found.append(Finding(name, RESET, "it has rebooted without an order of this test"))
+            if one.complete and one.shutdown is not None:
+                found += rebootfacts.shutdown(name, one, stack)
+        return found
+
+    def _boot(self, fall: Fall, facts: Facts) -> Boot:
+        mounted, layers = rebootfacts.layers(facts, self._given.stack) if fall.answered is not None else (None, ())
+        return Boot(fall.node, fall.down.how, fall.boot_id, fall.gone, fall.answered, fall.up, mounted, layers)

@@ -1,0 +1,546 @@
+"""Reboot two nodes again and again from a third machine, and look after each boot whether all is as it should be."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from drbdocfs_boot import (
+    __version__,
+    rebooting,
+    reboottest,
+    reboottest_html,
+    reboottest_junit,
+    reboottest_text,
+    terminal,
+)
+from drbdocfs_boot.exits import (
+    EX_CANTCREAT,
+    EX_INTERRUPTED,
+    EX_NO,
+    EX_OK,
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
+    EX_USAGE,
+    refuse,
+)
+from drbdocfs_boot.reboottest import CHECK, DATA, DONE, INTERRUPTED, PATTERNS, RUNNING, STOPPED, Finding, Run
+from drbdocfs_boot.tools import ask, datacheck, files, nodes, system
+from drbdocfs_boot.tools.failure import Failure
+
+RESULTS = "run.json"
+OPTIONS = "options.json"
+# What a resumed run takes from the one before.
+KEPT = (
+    "stack", "nodes", "cycles", "pattern", "stagger", "power_off", "power_on", "power_limit", "boot_limit",
+    "shutdown_limit", "data", "go_on", "unhealthy", "ssh_config",
+)  # fmt: skip
+DIRECTORY = ".drbdocfs-reboot-test"  # below the mount point
+LOOK_LIMIT = 300.0  # seconds for the questions before the first cycle
+RACE_NAMES, RACE_ROUNDS = 8, 8  # of each kind and each cycle: few, as each costs a turn over ssh
+WRITE_LIMIT = 120.0  # seconds until a writer's first record: the peer's power may just have been cut
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stack", metavar="STACK", nargs="?", default="", help="the stack (default: the only one)")
+    parser.add_argument("--nodes", metavar="A,B", help="the two nodes, as ssh reaches them: HOST or USER@HOST")
+    parser.add_argument("--cycles", metavar="N", type=int, default=10, help="how many cycles (default: 10)")
+    parser.add_argument("--pattern", choices=tuple(PATTERNS), default="alternate", help="who goes down in a cycle")
+    parser.add_argument("--stagger", metavar="SECONDS", type=_seconds, default=30.0, help="time between the two (30)")
+    parser.add_argument("--power-off", metavar="COMMAND", help="switches the power of {node} off")
+    parser.add_argument("--power-on", metavar="COMMAND", help="switches the power of {node} on")
+    parser.add_argument("--power-limit", metavar="SECONDS", type=_seconds, default=60.0, help="for each of them (60)")
+    parser.add_argument("--boot-limit", metavar="SECONDS", type=_seconds, default=600.0, help="for a boot (600)")
+    parser.add_argument("--shutdown-limit", metavar="SECONDS", type=_seconds, default=180.0, help="to go down (180)")
+    parser.add_argument("--no-data", dest="data", action="store_false", help="write and look for no records")
+    parser.add_argument("--continue", dest="go_on", action="store_true", help="go on after a cycle with a finding")
+    parser.add_argument("--unhealthy", action="store_true", help="begin although the cluster is not healthy")
+    parser.add_argument("--ssh-config", metavar="FILE", default="", help="a configuration file for ssh")
+    parser.add_argument("--to", metavar="DIR", help="where the results go")
+    parser.add_argument("--resume", metavar="DIR", help="go on with the run whose results are there")
+    parser.add_argument("--clean-up", metavar="DIR", help="remove what a run that was killed has left on the nodes")
+    parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    parser.add_argument("--dry-run", action="store_true", help="look at the nodes, say what would be done, and end")
+    parser.add_argument("--json", action="store_true", help="the results as JSON at the end")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 86400:
+        raise argparse.ArgumentTypeError("seconds, at most a day")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 all cycles done and nothing found; 1 something was found, or the cluster is not healthy; 2 usage; 69 a node
+    is not reachable at the beginning; 73 the results cannot be written; 75 nodes did not come back for a resumed run;
+    130 interrupted."""
+    try:
+        old = _earlier(args)
+        problem = _usage(args)
+        if problem:
+            return refuse(EX_USAGE, problem)
+        with _signals() as second:
+            return _Test(args, old, second).run()
+    except Failure as failure:
+        return refuse(failure.status, failure.message, failure.advice)
+    except KeyboardInterrupt:
+        return refuse(EX_INTERRUPTED, "interrupted before the first cycle; nothing was rebooted")
+    except OSError as error:
+        return refuse(EX_CANTCREAT, str(error))
+
+
+def _earlier(args: argparse.Namespace) -> Run | None:
+    """The run that is to be resumed or cleaned up after; its options are put into `args`.  Raises Failure."""
+    where = args.resume or args.clean_up
+    if not where:
+        return None
+    try:
+        options = json.loads((Path(where) / OPTIONS).read_text(encoding="utf-8"))
+        old = reboottest.from_json(json.loads((Path(where) / RESULTS).read_text(encoding="utf-8")))
+        if args.nodes:
+            raise Failure(EX_USAGE, "the nodes and all that belongs to the test are those of the run in " + where)
+        for key in KEPT:
+            setattr(args, key, options[key])
+    except (OSError, ValueError, KeyError) as error:
+        raise Failure(EX_USAGE, f"{where} has no run of this test: {error}") from None
+    return old
+
+
+def _usage(args: argparse.Namespace) -> str:
+    given = (args.nodes or "").split(",")
+    if len(given) != 2 or not all(given) or given[0] == given[1] or any(one.startswith("-") for one in given):
+        return "--nodes A,B: two nodes, as ssh reaches them"
+    if not 1 <= args.cycles <= 100000:
+        return f"--cycles {args.cycles}: 1 to 100000"
+    if args.pattern.startswith("power") and not (args.power_off and args.power_on):
+        return f"--pattern {args.pattern} needs --power-off and --power-on"
+    if (args.resume or args.clean_up) and args.to:
+        return "--to is for a new run; the results of this one go to where it began"
+    return ""
+
+
+@contextmanager
+def _signals() -> Iterator[list[str]]:
+    """SIGTERM, SIGHUP and Ctrl-C interrupt once; after that the second one ends at once, with what stands in the list
+    as its last words."""
+    words: list[str] = []
+    before = {}
+    seen = [False]
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if seen[0]:
+            os.write(2, ("\n".join(["", *words, ""])).encode("utf-8", "replace"))
+            os._exit(EX_INTERRUPTED)
+        seen[0] = True
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        before[number] = signal.getsignal(number)
+        if before[number] != signal.SIG_IGN:  # nohup(1)
+            signal.signal(number, interrupt)
+    try:
+        yield words
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- the data check -------------------------------------------------------------------------------------------
+
+
+class NoData:
+    """Nothing is written."""
+
+    def start(self, node: str) -> list[Finding]:
+        """Nothing."""
+        return []
+
+    def stop(self, node: str) -> None:
+        """Nothing."""
+
+    def verify(self, nodes: Sequence[str]) -> tuple[list[Finding], int]:
+        """Nothing is missing."""
+        return [], 0
+
+    def close(self) -> list[str]:
+        """Nothing is left."""
+        return []
+
+
+class Records:
+    """The data check's writers on the nodes."""
+
+    def __init__(self, hosts: Mapping[str, nodes.Node], mount: str, notes: Path) -> None:
+        self._hosts = hosts
+        self._writers = datacheck.Writers(mount.rstrip("/") + "/" + DIRECTORY, notes, mount)
+
+    def start(self, node: str) -> list[Finding]:
+        """Write there; what hinders it is a finding."""
+        host = self._hosts[node]
+        if self._writers.running(host):
+            return []
+        try:
+            self._writers.start(host, WRITE_LIMIT)
+        except Failure as failure:
+            return [Finding(node, DATA, f"nothing can be written: {failure.message}")]
+        return []
+
+    def stop(self, node: str) -> None:
+        """It goes down, or is down already: what it still says is heard."""
+        self._writers.stop(self._hosts[node], 10.0)
+
+    def verify(self, nodes: Sequence[str]) -> tuple[list[Finding], int]:
+        """Each acknowledged record has to be whole on every node that is up.  Writers that have ended begin again."""
+        found = [finding for node in nodes for finding in self.start(node)]
+        count = len(self._writers.notes().acks)
+        try:
+            result = self._writers.findings([self._hosts[node] for node in nodes])
+        except Failure as failure:
+            return [*found, Finding("", DATA, f"the records could not be looked for: {failure.message}")], count
+        found += [Finding("", DATA, words) for words in result.words]
+        return [*found, *self._races(nodes)], count
+
+    def _races(self, nodes: Sequence[str]) -> list[Finding]:
+        """One winner for each name, no stale read; where both can play."""
+        if len(nodes) < 2:
+            return []
+        try:
+            played = self._writers.races([self._hosts[node] for node in nodes], RACE_NAMES, RACE_ROUNDS)
+        except Failure as failure:
+            return [Finding("", DATA, f"the nodes' view of each other could not be tried: {failure.message}")]
+        return [Finding("", DATA, words) for words in played.wrong]
+
+    def close(self) -> list[str]:
+        """End all writers and remove the records; what is left, in words."""
+        self._writers.close()
+        problem = ""
+        for host in self._hosts.values():
+            try:
+                self._writers.clean(host)
+                return []
+            except Failure as failure:
+                problem = failure.message
+        return [f"records in {self._writers.directory}: {problem}"]
+
+
+# --- the test -------------------------------------------------------------------------------------------------
+
+
+class _Test:
+    def __init__(self, args: argparse.Namespace, old: Run | None, last_words: list[str]) -> None:
+        self.args = args
+        self.old = old
+        self.last_words = last_words
+        self.out: TextIO = sys.stderr if args.json else sys.stdout
+        self.progress = terminal.Progress(self.out)
+        self.nodes: dict[str, nodes.Node] = {}
+        self.stack = old.stack if old is not None else args.stack
+        self.mount = ""
+        self.down: list[Finding] = []  # of a stack that is not up
+        self.began = time.monotonic()
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self.place = Path(args.resume or args.clean_up or args.to or f"drbdocfs-reboot-test-{stamp}").absolute()
+
+    def tell(self, text: str) -> None:
+        """A line that stays, with the seconds since the begin."""
+        self.progress.clear()
+        print(f"{time.monotonic() - self.began:8.1f} s  {text}", file=self.out, flush=True)
+
+    def run(self) -> int:
+        """Look, ask, do."""
+        if self.old is None and (self.place / RESULTS).exists():
+            advice = f"--resume {self.place}, or another --to"
+            return refuse(EX_USAGE, f"{self.place} has results of a run already", advice)
+        where = self.args.nodes.split(",")
+        found = [nodes.Node(one, self.args.ssh_config) for one in where]
+        versions = self._reach(found)
+        before = self._healthy()
+        if self.args.clean_up:
+            return self._clean_up()
+        if self.old is not None and self.down:
+            said = "; ".join(f"{finding.node}: {finding.text}" for finding in self.down)
+            return refuse(EX_TEMPFAIL, f"the run cannot go on: {said}", "'drbdocfs status' there says the reason")
+        if before and not self.args.unhealthy:
+            for finding in before:
+                print(f"drbdocfs: {finding.node}: {finding.text}", file=sys.stderr)
+            return refuse(EX_NO, "the cluster is not healthy", "mend that, or --unhealthy to begin all the same")
+        plan = reboottest.plan(self.args.pattern, list(self.nodes), self.args.cycles, self.args.stagger)
+        if self.args.dry_run:
+            return self._dry_run(plan)
+        names = " and ".join(self.nodes)
+        if not self.args.yes:
+            if not ask.possible():
+                return refuse(EX_USAGE, f"this reboots {names}, and there is nobody to ask", "--yes")
+            if not ask.yes(f"{self.args.cycles} cycles, '{self.args.pattern}', on {names}. Reboot them?"):
+                return refuse(EX_INTERRUPTED, "nothing was done")
+        files.make_directory(str(self.place))
+        options = {key: getattr(self.args, key) for key in KEPT}
+        options["ssh_config"] = os.path.abspath(self.args.ssh_config) if self.args.ssh_config else ""
+        _write(self.place / OPTIONS, json.dumps(options, indent=2))
+        result = self.old or Run(
+            stack=self.stack,
+            nodes=tuple(self.nodes),
+            pattern=self.args.pattern,
+            planned=self.args.cycles,
+            began=time.time(),
+            product=__version__,
+            versions=versions,
+            before=tuple(before),
+        )
+        return self._cycles(replace(result, ended=RUNNING), plan)
+
+    # Before
+
+    def _reach(self, found: Sequence[nodes.Node]) -> dict[str, dict[str, str]]:
+        """Log in at both, learn their names and versions.  Raises Failure."""
+        command = (
+            "cat /proc/sys/kernel/random/boot_id; uname -n; id -u; uname -r;"
+            " drbdocfs --version; cat /sys/module/drbd/version"
+        )
+        here = system.read("/proc/sys/kernel/random/boot_id") or ""
+        limit = time.monotonic() + (self.args.boot_limit if self.old is not None else 0.0)
+        versions: dict[str, dict[str, str]] = {}
+        ids: dict[str, str] = {}
+        for node in found:
+            lines = (self._login(node, command, limit).out.split("\n") + [""] * 6)[:6]
+            boot, name, user, kernel, product, drbd = (line.strip() for line in lines)
+            if boot and boot == here:
+                raise Failure(
+                    EX_USAGE, f"{node.where} is this machine, which would reboot itself", "run it on a third machine"
+                )
+            if user != "0":
+                raise Failure(EX_UNAVAILABLE, f"{node.where}: not root there", "log in as root, by key")
+            if boot in ids:
+                raise Failure(EX_USAGE, f"{node.where} and {ids[boot]} are the same machine")
+            if not product.startswith("drbdocfs "):
+                raise Failure(EX_UNAVAILABLE, f"{node.where} has no drbdocfs", "install drbdocfs-boot there")
+            ids[boot] = node.where
+            node.name = name
+            versions[name] = {"drbdocfs-boot": product.split()[1], "kernel": kernel, "drbd": drbd}
+            self.nodes[name] = node
+        if len(self.nodes) != 2:
+            raise Failure(EX_USAGE, f"both nodes call themselves {found[0].name} (uname -n)")
+        products = {name: one["drbdocfs-boot"] for name, one in versions.items()}
+        if len(set(products.values())) > 1:
+            said = ", ".join(f"{name} {version}" for name, version in products.items())
+            raise Failure(EX_UNAVAILABLE, f"drbdocfs-boot is not the same on both: {said}", "the same version on both")
+        return versions
+
+    def _login(self, node: nodes.Node, command: str, limit: float) -> Any:
+        while True:
+            try:
+                return node.run(command)
+            except Failure as failure:
+                if self.old is None:
+                    raise
+                if time.monotonic() >= limit:
+                    raise Failure(EX_TEMPFAIL, failure.message, failure.advice) from None
+                self.progress.show(f"{node.where} to answer, for the run to go on")
+                time.sleep(rebooting.EVERY)
+
+    def _healthy(self) -> list[Finding]:
+        """What `status` and `check` say on both; stack and mount point are known afterwards.  Raises Failure."""
+        limit = time.monotonic() + (self.args.boot_limit if self.old is not None else 0.0)
+        while True:
+            found = self._look()
+            self.down = found["status"]
+            # Only a stack that is not up yet comes up by itself.
+            if not found["status"] or time.monotonic() >= limit:
+                return [*found["status"], *found["check"]]
+            self.progress.show("the stack to be up on both nodes, for the run to go on")
+            time.sleep(rebooting.EVERY)
+
+    def _look(self) -> dict[str, list[Finding]]:
+        named = shlex.quote(self.stack) + " " if self.stack else ""
+        scripts = {
+            "status": f"drbdocfs status {named}--json",
+            "check": f"drbdocfs check {named}--json",
+        }
+        calls = {
+            (name, verb): node.call(text, LOOK_LIMIT)
+            for name, node in self.nodes.items()
+            for verb, text in scripts.items()
+        }
+        found: dict[str, list[Finding]] = {verb: [] for verb in scripts}
+        for (name, verb), call in calls.items():
+            result = call.wait()
+            try:
+                said = json.loads(result.out)
+            except ValueError:
+                text = f"'{scripts[verb]}': {result.err.strip() or f'exit {result.code}'}"
+                if "there is no stack" in text:
+                    raise Failure(EX_USAGE, f"{name}: {text}") from None
+                if not self.stack:
+                    raise Failure(EX_UNAVAILABLE, f"{name}: {text}") from None
+                found[verb].append(Finding(name, CHECK, text))
+                continue
+            if verb == "status":
+                self._know(name, said)
+                own: Any = next((one for one in said["stacks"] if one["name"] == self.stack), {})
+                if own.get("state") != "up":
+                    found[verb].append(Finding(name, CHECK, f"the stack {self.stack} is {own.get('state', 'unknown')}"))
+                elif result.code != 0:
+                    found[verb].append(Finding(name, CHECK, f"status: {result.err.strip() or f'exit {result.code}'}"))
+            else:
+                found[verb] += [
+                    Finding(name, CHECK, f"check: {one['code']} {one['where']}: {one['message']}")
+                    for one in said.get("findings", ())
+                    if one.get("severity") == "error"
+                ]
+        return found
+
+    def _know(self, name: str, said: Any) -> None:
+        names = [one["name"] for one in said.get("stacks", ())]
+        if not self.stack and len(names) != 1:
+            raise Failure(EX_USAGE, f"{name} has {', '.join(names) or 'no stack'}: say which", "STACK")
+        self.stack = self.stack or names[0]
+        for one in said["stacks"]:
+            if one["name"] == self.stack:
+                self.mount = one["mountpoint"]
+
+    def _dry_run(self, plan: Sequence[Sequence[reboottest.Down]]) -> int:
+        for number, downs in enumerate(plan, 1):
+            words = [f"{down.node} after {down.after:.0f} s: {down.how}" for down in downs]
+            print(f"cycle {number}: {', '.join(words)}", file=self.out)
+        for node in self.nodes.values():
+            if self.args.pattern.startswith("power"):
+                for what, command in (("off", self.args.power_off), ("on", self.args.power_on)):
+                    text = command.replace("{node}", shlex.quote(node.name))
+                    print(f"{node.name}: power {what}: {text}", file=self.out)
+        print(f"results would go to {self.place}; nothing was done", file=self.out)
+        return EX_OK
+
+    # The cycles
+
+    def _records(self) -> NoData | Records:
+        if not self.args.data:
+            return NoData()
+        # Of each part of a run its own: the records of the part before were removed at its end.
+        return Records(self.nodes, self.mount, self.place / "data" / time.strftime("%Y%m%d-%H%M%S"))
+
+    def _clean_up(self) -> int:
+        if not self.mount:
+            return refuse(EX_NO, "neither node says where the file system is mounted", "try again when one is up")
+        left = Records(self.nodes, self.mount, self.place / "data" / "clean-up").close()
+        for words in left:
+            refuse(EX_NO, f"left: {words}")
+        if not left:
+            print("nothing is left on the nodes", file=self.out)
+        return EX_NO if left else EX_OK
+
+    def _power(self, what: str, node: str) -> nodes.Call:
+        command = self.args.power_off if what == "off" else self.args.power_on
+        return nodes.power(command, node, self.args.power_limit)
+
+    def _cycles(self, result: Run, plan: Sequence[Sequence[reboottest.Down]]) -> int:
+        self.last_words[:] = [
+            "ended at once: the writers end by themselves, but records may be left on the nodes,",
+            "and a node that was being switched off may be without power.",
+            f"what to do: drbdocfs reboot-test --clean-up {shlex.quote(str(self.place))}",
+        ]
+        done = max((cycle.number for cycle in result.cycles), default=0)
+        self._save(result)
+        records = self._records()
+        if self.old is not None:  # of a run that was killed
+            records.close()
+            records = self._records()
+        setting = rebooting.Setting(
+            stack=self.stack,
+            nodes=self.nodes,
+            limits=rebooting.Limits(self.args.shutdown_limit, self.args.boot_limit, self.args.power_limit),
+            power=self._power,
+            data=records,
+            clock=time.monotonic,
+            sleep=time.sleep,
+            tell=self.tell,
+            show=self.progress.show,
+        )
+        current: rebooting.Round | None = None
+        left: list[str] = []
+        error: BaseException | None = None
+        try:
+            for name in self.nodes:
+                for finding in records.start(name):
+                    raise Failure(EX_UNAVAILABLE, f"{name}: {finding.text}", "mend that, or --no-data")
+            for number, downs in enumerate(plan, 1):
+                if number <= done:
+                    continue
+                self.tell(f"cycle {number} of {len(plan)}{_remaining(result, len(plan))}")
+                current = rebooting.Round(setting, number, downs, time.time())
+                cycle = current.run()
+                current = None
+                result = replace(result, cycles=(*result.cycles, cycle))
+                self._save(result)
+                for finding in cycle.findings:
+                    self.tell(f"{finding.node or 'both'}: {finding.kind}: {finding.text}")
+                self.tell(f"cycle {number}: {'good' if cycle.good else 'NOT good'}, {cycle.seconds:.0f} s")
+                if not cycle.good and not self.args.go_on and number < len(plan):
+                    result = replace(result, ended=STOPPED)
+                    break
+            else:
+                result = replace(result, ended=DONE)
+        except KeyboardInterrupt:
+            self.tell("interrupted; what is on the nodes is removed (once more ends at once)")
+            result = replace(result, ended=INTERRUPTED)
+        except BaseException as caught:
+            error = caught
+            result = replace(result, ended=INTERRUPTED)
+        finally:
+            self.progress.clear()
+            if current is not None:
+                left += current.rescue()
+            left += records.close()
+            self._save(result)
+        self._report(result)
+        for words in left:
+            refuse(0, f"left on the nodes: {words}", f"drbdocfs reboot-test --clean-up {shlex.quote(str(self.place))}")
+        if error is not None:
+            raise error
+        if result.ended == INTERRUPTED:
+            return refuse(
+                EX_INTERRUPTED, "interrupted", f"to go on: drbdocfs reboot-test --resume {shlex.quote(str(self.place))}"
+            )
+        return EX_OK if result.good else EX_NO
+
+    def _save(self, result: Run) -> None:
+        """The three files, each whole or as before."""
+        _write(self.place / RESULTS, json.dumps(reboottest.to_json(result), indent=2) + "\n")
+        _write(self.place / "junit.xml", reboottest_junit.junit(result))
+        _write(self.place / "report.html", reboottest_html.page(result))
+
+    def _report(self, result: Run) -> None:
+        print(file=self.out)
+        columns = terminal.width(self.out) or 100
+        print(reboottest_text.table(result, terminal.coloured(self.out), columns), file=self.out)
+        print(f"results: {self.place}/report.html, junit.xml, {RESULTS}", file=self.out, flush=True)
+        if self.args.json:
+            print(json.dumps(reboottest.to_json(result), indent=2))
+
+
+def _write(path: Path, text: str) -> None:
+    # Not files.write: this machine's own root, and a link is replaced.
+    new = path.with_name(path.name + ".new")
+    with new.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def _remaining(result: Run, planned: int) -> str:
+    """How long it may still take, from the cycles that were done."""
+    if not result.cycles:
+        return ""
+    mean = sum(cycle.seconds for cycle in result.cycles) / len(result.cycles)
+    return f", about {mean * (planned - len(result.cycles)) / 60:.0f} min left"

@@ -1,0 +1,145 @@
+"""What a node said after a boot, and what of it is found; the words are those of Debian 12 (systemd 252), shortened."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from drbdocfs_boot import rebootfacts, reboottest
+from drbdocfs_boot.rebootfacts import MARK
+
+UNITS = {
+    "loop": "drbdocfs-loop@web.service",
+    "attach": "drbdocfs-attach@web.service",
+    "wait": "drbdocfs-wait@web.service",
+    "promote": "drbdocfs-promote@web.service",
+    "o2cb": "drbdocfs-o2cb@web.service",
+    "mount": "mnt-storage.mount",
+}
+PEER = {"name": "server2", "connection": "Connected", "disk": "UpToDate", "replication": "Established"}
+
+
+def stack(**changes: Any) -> dict[str, Any]:
+    drbd = {"verdict": "ready", "reason": "", "disks": ["UpToDate"], "peers": [PEER], "suspended": ""}
+    layers = [{"layer": layer, "unit": unit, "state": "up"} for layer, unit in UNITS.items()]
+    return {"name": "web", "state": "up", "mountpoint": "/mnt/storage", "layers": layers, "drbd": drbd, **changes}
+
+
+def entry(at: float, message: str, unit: str = "", stopped: bool = False) -> str:
+    words = {"__MONOTONIC_TIMESTAMP": str(int(at * 1e6)), "MESSAGE": message, "UNIT": unit}
+    return json.dumps({**words, **({"JOB_TYPE": "stop", "JOB_RESULT": "done"} if stopped else {})})
+
+
+def shutdown_lines(order: tuple[str, ...] = ("mount", "o2cb", "promote", "attach", "loop")) -> list[str]:
+    # What failed at the boot, or was stopped in operation, is no matter of the shutdown.
+    lines = [
+        entry(20.0, "ill.service: Failed with result 'exit-code'.", "ill.service"),
+        entry(40.0, f"Stopped {UNITS['loop']}.", UNITS["loop"], True),
+        entry(50.0, "Stopped target multi-user.target.", "multi-user.target", True),
+    ]
+    lines += [entry(60.0 + at, f"Stopped {UNITS[layer]}.", UNITS[layer], True) for at, layer in enumerate(order)]
+    return [*lines, entry(70.0, "Sending SIGTERM to remaining processes...")]
+
+
+def said(own: dict[str, Any] | None = None, shutdown: list[str] | None = None, **parts: str) -> rebootfacts.Facts:
+    text = {
+        "boot": "11111111-2222-3333-4444-555555555555", "system": "running", "failed": "", "follow": "active",
+        "journal": "", "cycles": "", "status": json.dumps({"stacks": [own or stack()]}, indent=2), "timeline": "{}",
+        **parts,
+    }  # fmt: skip
+    if shutdown is not None:
+        text["shutdown"] = "\n".join(shutdown)
+    return rebootfacts.parse("".join(f"{MARK}{name}\n{words}\n" for name, words in text.items()) + f"{MARK}end\n")
+
+
+def kinds(facts: rebootfacts.Facts) -> list[str]:
+    return [finding.kind for finding in rebootfacts.judge("server1", facts, "web")]
+
+
+def test_a_node_in_good_order_has_no_finding() -> None:
+    facts = said(shutdown=shutdown_lines())
+    assert kinds(facts) == []
+    assert rebootfacts.shutdown("server1", facts, "web") == []
+    assert rebootfacts.settled(facts, "web")
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind", "words"),
+    [
+        (said(stack(state="failed")), reboottest.STACK_DOWN, "web is failed"),
+        (said(status="no JSON"), reboottest.STACK_DOWN, "not known there"),
+        (said(stack(drbd={**stack()["drbd"], "disks": ["Inconsistent"]})), reboottest.NOT_UP_TO_DATE, "Inconsistent"),
+        (
+            said(stack(drbd={**stack()["drbd"], "peers": [{**PEER, "connection": "Connecting"}]})),
+            reboottest.NOT_UP_TO_DATE,
+            "it is Connecting",
+        ),
+        (
+            said(stack(drbd={**stack()["drbd"], "peers": [{**PEER, "replication": "SyncSource"}]})),
+            reboottest.NOT_UP_TO_DATE,
+            "SyncSource",
+        ),
+        (said(stack(drbd={**stack()["drbd"], "suspended": "fencing"})), reboottest.NOT_UP_TO_DATE, "frozen"),
+        (said(stack(drbd={"verdict": "split-brain", "reason": "apart"})), reboottest.SPLIT_BRAIN, "apart"),
+        (said(failed="ill.service"), reboottest.FAILED_UNIT, "ill.service has failed"),
+        (said(follow="inactive"), reboottest.FAILED_UNIT, "drbdocfs-follow.service is inactive"),
+        (said(cycles="[ 1.0] systemd[1]: a.service: Found ordering cycle on b"), reboottest.ORDERING_CYCLE, "cycle"),
+        (rebootfacts.parse(f"{MARK}boot\nx\n"), reboottest.UNREACHABLE, "not answered"),
+    ],
+)
+def test_what_should_not_be_is_found_and_named(facts: rebootfacts.Facts, kind: str, words: str) -> None:
+    found = [finding for finding in rebootfacts.judge("server1", facts, "web") if finding.kind == kind]
+    assert len(found) == 1
+    assert words in found[0].text
+    assert found[0].node == "server1"
+
+
+def test_the_lines_of_a_failed_unit_come_along_and_not_more_than_a_screen() -> None:
+    lines = [f"[ {number}.0] ill[7]: word {number}" for number in range(100)]
+    facts = said(failed="ill.service", journal="\n".join([*lines, "[ 9.0] systemd[1]: other.service: Failed."]))
+    (finding,) = rebootfacts.judge("server1", facts, "web")
+    assert finding.journal.splitlines() == lines[-rebootfacts.MOST_LINES :]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "journal of the boot before is not there"),
+        ([entry(1.0, "Started a.")], "multi-user.target was not stopped"),
+        (shutdown_lines(("o2cb", "mount", "promote", "attach", "loop")), "o2cb@web.service was stopped before mnt-sto"),
+        (shutdown_lines(("mount", "o2cb", "promote", "attach")), "drbdocfs-loop@web.service was not stopped"),
+        (
+            [*shutdown_lines(), entry(70.0, "x.service: State 'stop-sigterm' timed out. Killing.")],
+            "timed out",
+        ),
+        ([*shutdown_lines(), entry(70.0, "Could not detach loopback /dev/loop7: Device or resource busy")], "detach"),
+        ([*shutdown_lines(), entry(70.0, "x.service: Killing process 7 (x) with signal SIGKILL.")], "SIGKILL"),
+    ],
+)
+def test_a_shutdown_that_was_not_in_order_is_found(lines: list[str], words: str) -> None:
+    found = rebootfacts.shutdown("server1", said(shutdown=lines), "web")
+    assert [finding.kind for finding in found] == [reboottest.UNCLEAN_SHUTDOWN]
+    assert words in found[0].text
+
+
+def test_what_only_time_mends_is_waited_for_and_a_split_brain_is_not() -> None:
+    assert not rebootfacts.settled(said(stack(state="starting")), "web")
+    assert rebootfacts.settled(said(stack(state="failed", drbd={"verdict": "split-brain"})), "web")
+
+
+def test_layers_are_those_of_the_boot() -> None:
+    layers = [
+        {"layer": "attach", "began": 10.0, "ended": 11.5, "result": "done"},
+        {"layer": "mount", "began": 12.0, "ended": None, "result": "running"},
+    ]
+    starts = [{"mounted": 20.0, "layers": layers}]
+    facts = said(timeline=json.dumps({"boots": [{"stacks": [{"stack": "web", "starts": starts}]}]}))
+    assert rebootfacts.layers(facts, "web") == (20.0, (reboottest.Layer("attach", 10.0, 11.5, "done"),))
+    assert rebootfacts.layers(facts, "other") == (None, ())
+
+
+def test_names_cannot_add_a_command() -> None:
+    assert "'drbdocfs@a;b.target'" in rebootfacts.probe("a;b")
+    assert "status 'a;b'" in rebootfacts.script("a;b")

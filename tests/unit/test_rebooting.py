@@ -1,0 +1,263 @@
+"""A round on nodes that are played: they answer by a clock of their own, which only the waiting moves on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+from drbdocfs_boot import rebootfacts, rebooting, reboottest
+from drbdocfs_boot.reboottest import Cycle, Down, Finding
+from drbdocfs_boot.tools.run import Result
+from tests.unit import test_rebootfacts
+
+GONE = Result(255, "", "ssh: connect to host: No route to host")
+
+
+class Done:
+    """A command that has ended."""
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+
+    def done(self) -> Result | None:
+        return self.result
+
+    def wait(self) -> Result:
+        return self.result
+
+
+class Node:
+    """Goes down `falls` seconds after the order, answers `answers`, and has its stack up `rises` seconds after it."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.boot = 1
+        self.ordered: float | None = None
+        self.falls, self.answers, self.rises = 5.0, 30.0, 50.0
+        self.power = True
+        self.facts = ""
+
+    def call(self, command: str, limit: float) -> Done:
+        now = self.world.now
+        if "reboot" in command and "reboot-test" not in command:
+            self.ordered = now
+            return Done(Result(0, "", ""))
+        since = None if self.ordered is None else now - self.ordered
+        if not self.power or (since is not None and self.falls <= since < self.answers):
+            return Done(GONE)
+        boot = self.boot + (since is not None and since >= self.answers)
+        if "say boot" in command:
+            return Done(Result(0, self.facts.replace("BOOT", f"{self.name}-{boot}"), ""))
+        up = since is None or since < self.falls or since >= self.rises
+        return Done(Result(0, f"{self.name}-{boot}\n{'active' if up else 'inactive'}\nrunning\n", ""))
+
+
+class World:
+    """Two nodes, a switch, a clock."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.told: list[str] = []
+        self.switched: list[str] = []
+        self.power_result: Callable[[str], Result] = lambda what: Result(0, "", "")
+        self.nodes = {name: Node(self, name) for name in ("a", "b")}
+        for node in self.nodes.values():
+            node.facts = facts()
+        self.data: list[str] = []
+
+    def power(self, what: str, name: str) -> Done:
+        self.switched.append(f"{what} {name}")
+        result = self.power_result(what)
+        node = self.nodes[name]
+        if result.code == 0:
+            node.power = what == "on"
+            node.ordered = self.now - node.falls
+        return Done(result)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += max(seconds, 1.0)
+
+    def start(self, node: str) -> list[Finding]:
+        self.data.append(f"start {node}")
+        return []
+
+    def stop(self, node: str) -> None:
+        self.data.append(f"stop {node}")
+
+    def verify(self, nodes: Sequence[str]) -> tuple[list[Finding], int]:
+        self.data.append(f"verify {','.join(nodes)}")
+        return [], 7
+
+    def round(self, *downs: Down) -> rebooting.Round:
+        setting = rebooting.Setting(
+            stack="web",
+            nodes=self.nodes,
+            limits=rebooting.Limits(shutdown=20.0, boot=60.0, power=5.0),
+            power=self.power,
+            data=self,
+            clock=lambda: self.now,
+            sleep=self.sleep,
+            tell=self.told.append,
+            show=lambda text: None,
+        )
+        return rebooting.Round(setting, 1, downs, 1000.0)
+
+    def run(self, *downs: Down) -> Cycle:
+        return self.round(*downs).run()
+
+
+def facts(failed: str = "") -> str:
+    """What a node in good order says, whoever asks."""
+    parts = {
+        "boot": "BOOT", "system": "running", "failed": failed, "follow": "active", "journal": "", "cycles": "",
+        "status": json.dumps({"stacks": [test_rebootfacts.stack()]}), "timeline": "{}",
+        "shutdown": "\n".join(test_rebootfacts.shutdown_lines()),
+    }  # fmt: skip
+    mark = rebootfacts.MARK
+    return "".join(f"{mark}{name}\n{text}\n" for name, text in parts.items()) + f"{mark}end\n"
+
+
+def kinds(cycle: Cycle) -> list[tuple[str, str]]:
+    return [(finding.node, finding.kind) for finding in cycle.findings]
+
+
+def test_a_reboot_in_good_order_has_all_its_times() -> None:
+    world = World()
+    cycle = world.run(Down("a", 0.0, "reboot"))
+    assert cycle.findings == ()
+    (boot,) = cycle.boots
+    assert (boot.node, boot.how, boot.boot_id) == ("a", "reboot", "a-2")
+    assert boot.down is not None
+    assert boot.answered is not None
+    assert boot.up is not None
+    assert 5 <= boot.down < 10 < 30 <= boot.answered < 35 < 50 <= boot.up < 55
+    assert (cycle.began, cycle.acknowledged) == (1000.0, 7)
+    assert world.data == ["stop a", "start a", "verify a,b"]
+
+
+def test_one_question_that_was_not_answered_is_asked_again() -> None:
+    world = World()
+    node = world.nodes["b"]
+    answers = iter([GONE, GONE])
+    real = node.call
+    node.call = lambda command, limit: Done(next(answers, real(command, limit).result))  # type: ignore[method-assign]
+    assert world.run(Down("a", 0.0, "reboot")).findings == ()
+
+
+def test_both_are_ordered_in_their_time() -> None:
+    world = World()
+    cycle = world.run(Down("a", 0.0, "reboot"), Down("b", 12.0, "reboot"))
+    assert cycle.findings == ()
+    assert world.nodes["a"].ordered is not None
+    assert world.nodes["b"].ordered is not None
+    assert 12 <= world.nodes["b"].ordered - world.nodes["a"].ordered < 15
+
+
+def test_a_node_that_does_not_go_down_is_found_at_its_limit() -> None:
+    world = World()
+    world.nodes["a"].falls = world.nodes["a"].answers = 1e9
+    assert kinds(world.run(Down("a", 0.0, "reboot"))) == [("a", reboottest.NO_REBOOT)]
+    assert world.now < 60
+
+
+def test_a_node_that_never_answers_again_is_found_at_its_limit() -> None:
+    world = World()
+    world.nodes["a"].answers = 1e9
+    cycle = world.run(Down("a", 0.0, "reboot"))
+    assert ("a", reboottest.UNREACHABLE) in kinds(cycle)
+    assert world.now < 120
+    assert cycle.boots[0].answered is None
+
+
+def test_a_stack_that_does_not_come_up_is_found_at_its_limit() -> None:
+    world = World()
+    world.nodes["a"].rises = 1e9
+    assert kinds(world.run(Down("a", 0.0, "reboot"))) == [("a", reboottest.TIME_LIMIT)]
+    assert world.now < 120
+
+
+def test_a_failed_unit_after_the_boot_is_found() -> None:
+    world = World()
+    world.nodes["a"].facts = facts("ill.service")
+    assert kinds(world.run(Down("a", 0.0, "reboot"))) == [("a", reboottest.FAILED_UNIT)]
+
+
+def test_a_node_that_went_down_by_itself_is_found() -> None:
+    world = World()
+    world.nodes["b"].facts = facts().replace("BOOT", "another")
+    assert kinds(world.run(Down("a", 0.0, "reboot"))) == [("b", reboottest.RESET)]
+
+
+def test_nobody_is_rebooted_while_one_does_not_answer() -> None:
+    world = World()
+    world.nodes["b"].power = False
+    assert kinds(world.run(Down("a", 0.0, "reboot"))) == [("b", reboottest.UNREACHABLE)]
+    assert world.nodes["a"].ordered is None
+
+
+def test_the_power_is_cut_and_given_again() -> None:
+    world = World()
+    cycle = world.run(Down("a", 0.0, "power"))
+    assert cycle.findings == ()
+    assert world.switched == ["off a", "on a"]
+    assert cycle.boots[0].down is not None
+
+
+def test_after_a_power_cut_nobody_asks_for_a_clean_shutdown() -> None:
+    world = World()
+    for node in world.nodes.values():
+        node.facts = facts().replace("==drbdocfs-reboot-test shutdown", "==drbdocfs-reboot-test nothing")
+    assert kinds(world.run(Down("a", 0.0, "power"))) == []
+
+
+def test_a_power_command_that_fails_is_found_and_the_power_ordered_on_all_the_same() -> None:
+    world = World()
+    world.power_result = lambda what: Result(1 if what == "off" else 0, "", "no such plug")
+    cycle = world.run(Down("a", 0.0, "power"))
+    assert kinds(cycle)[0] == ("a", reboottest.POWER_COMMAND)
+    assert "no such plug" in cycle.findings[0].text
+    assert world.switched == ["off a", "on a"]
+
+
+def test_power_on_is_tried_twice() -> None:
+    world = World()
+    world.power_result = lambda what: Result(1 if what == "on" else 0, "", "busy")
+    cycle = world.run(Down("a", 0.0, "power"))
+    assert kinds(cycle)[0] == ("a", reboottest.POWER_COMMAND)
+    assert world.switched == ["off a", "on a", "on a"]
+
+
+def test_a_switch_that_does_nothing_is_found() -> None:
+    world = World()
+
+    def nothing(what: str, name: str) -> Done:
+        world.switched.append(what)
+        return Done(Result(0, "", ""))
+
+    world.power = nothing  # type: ignore[method-assign]
+    cycle = world.run(Down("a", 0.0, "power"))
+    assert kinds(cycle) == [("a", reboottest.POWER_COMMAND)]
+    assert "still answers" in cycle.findings[0].text
+    assert world.switched == ["off", "on"]
+
+
+def test_an_interruption_leaves_no_node_without_power() -> None:
+    world = World()
+    one = world.round(Down("a", 0.0, "power"))
+    node = world.nodes["a"]
+    before = world.sleep
+
+    def interrupted(seconds: float) -> None:
+        before(seconds)
+        if not node.power:
+            raise KeyboardInterrupt
+
+    one._given.sleep = interrupted
+    try:
+        one.run()
+    except KeyboardInterrupt:
+        pass
+    assert not node.power
+    assert one.rescue() == []
+    assert node.power

@@ -1,0 +1,281 @@
+"""``drbdocfs reboot-test`` on two nodes that are played (see test_rebooting), without ssh and without time."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drbdocfs_boot import reboottest
+from drbdocfs_boot.cli import main
+from drbdocfs_boot.tools import ask, nodes, system
+from drbdocfs_boot.tools.failure import Failure
+from drbdocfs_boot.tools.run import Result
+from drbdocfs_boot.verbs import reboot_test
+from tests.unit import test_rebootfacts, test_rebooting
+from tests.unit.test_rebooting import Done, World
+
+
+class Clock:
+    """In the place of the module time."""
+
+    def __init__(self, world: World) -> None:
+        self.monotonic = lambda: world.now
+        self.time = lambda: 1000.0 + world.now
+        self.sleep = world.sleep
+
+    def strftime(self, form: str) -> str:
+        return "20261124-120000"
+
+
+class Pair:
+    """The two nodes a and b, whom ssh knows as first and second, and what the verb sees of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world = World()
+        self.world.sleep = self.sleep  # type: ignore[method-assign]
+        self.own_boot = "of-this-machine"
+        self.version = {"a": "0.1.0", "b": "0.1.0"}
+        self.user = "0"
+        self.unreachable = ""
+        self.state = "up"
+        self.errors: list[dict[str, str]] = []
+        self.interrupt_at = float("inf")
+        self.left: list[str] = []
+        self.cleaned = 0
+        pair = self
+
+        class Node:
+            def __init__(self, where: str, config: str = "") -> None:
+                self.where = where
+                self.played = pair.world.nodes[{"first": "a", "second": "b"}[where]]
+                self.name = where
+
+            def run(self, command: str, limit: float = 60.0) -> Result:
+                if pair.unreachable == self.where:
+                    raise Failure(69, f"{self.where} is not reachable by ssh: no", "try")
+                name = self.played.name
+                words = [pair.boot(name), name, pair.user, "6.1", f"drbdocfs {pair.version[name]}", "8.4.11"]
+                return Result(0, "\n".join(words) + "\n", "")
+
+            def call(self, command: str, limit: float) -> Done:
+                if command.startswith("drbdocfs status"):
+                    own = test_rebootfacts.stack(state=pair.state)
+                    return Done(Result(0, json.dumps({"stacks": [own]}), ""))
+                if command.startswith("drbdocfs check"):
+                    return Done(Result(0, json.dumps({"findings": pair.errors}), ""))
+                return self.played.call(command, limit)
+
+        class Records(reboot_test.NoData):
+            def __init__(self, *_: object) -> None:
+                pass
+
+            def close(self) -> list[str]:
+                pair.cleaned += 1
+                return pair.left
+
+        monkeypatch.setattr(nodes, "Node", Node)
+        monkeypatch.setattr(reboot_test, "Records", Records)
+        monkeypatch.setattr(reboot_test, "time", Clock(self.world))
+        monkeypatch.setattr(system, "read", lambda name: self.own_boot)
+
+    def sleep(self, seconds: float) -> None:
+        self.world.now += max(seconds, 1.0)
+        if self.world.now >= self.interrupt_at:
+            self.interrupt_at = float("inf")
+            signal.raise_signal(signal.SIGINT)
+
+    def boot(self, name: str) -> str:
+        return f"{name}-1"
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pair:
+    monkeypatch.chdir(tmp_path)
+    return Pair(monkeypatch)
+
+
+def call(*words: str) -> int:
+    return main(["reboot-test", "--nodes", "first,second", "--shutdown-limit", "20", "--boot-limit", "60", *words])
+
+
+def results(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    assert "<testsuite" in (folder / "junit.xml").read_text()
+    assert "</html>" in (folder / "report.html").read_text()
+    return found
+
+
+def once(pair: Pair) -> None:
+    """Each node is to go down once only: the played ones know no second time."""
+    pair.world.nodes["a"].ordered = pair.world.nodes["b"].ordered = None
+
+
+def test_a_good_run_has_its_three_files_and_the_nodes_own_names(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--cycles", "2", "--yes", "--to", "out") == 0
+    found = results(Path("out"))
+    assert (found["ended"], found["good"], found["nodes"]) == ("done", True, ["a", "b"])
+    assert [[boot["node"] for boot in cycle["boots"]] for cycle in found["cycles"]] == [["a"], ["b"]]
+    assert found["versions"]["a"] == {"drbdocfs-boot": "0.1.0", "kernel": "6.1", "drbd": "8.4.11"}
+    said = capsys.readouterr().out
+    assert "cycle 2 of 2, about 1 min left" in said
+    assert pair.cleaned == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "cycles", "ended"), [((), 1, reboottest.STOPPED), (("--continue",), 2, reboottest.DONE)]
+)
+def test_it_stops_at_the_first_finding_unless_it_is_to_go_on(
+    pair: Pair, words: tuple[str, ...], cycles: int, ended: str
+) -> None:
+    pair.world.nodes["a"].facts = test_rebooting.facts("ill.service")
+    assert call("--cycles", "2", "--yes", "--to", "out", *words) == 1
+    found = results(Path("out"))
+    assert (len(found["cycles"]), found["ended"]) == (cycles, ended)
+    assert found["cycles"][0]["findings"][0]["kind"] == reboottest.FAILED_UNIT
+
+
+def test_an_interrupted_run_is_resumed_at_the_next_cycle(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    pair.interrupt_at = 70.0  # in the second cycle
+    assert call("--cycles", "2", "--yes", "--to", "out") == 130
+    found = results(Path("out"))
+    assert (len(found["cycles"]), found["ended"]) == (1, reboottest.INTERRUPTED)
+    assert "--resume" in capsys.readouterr().err
+    assert pair.cleaned == 1
+    pair.world.now += 100.0
+    pair.world.nodes["b"] = pair.world.nodes["b"]
+    once(pair)
+    assert main(["reboot-test", "--resume", "out", "--yes"]) == 0
+    found = results(Path("out"))
+    assert [cycle["number"] for cycle in found["cycles"]] == [1, 2]
+    assert [[boot["node"] for boot in cycle["boots"]] for cycle in found["cycles"]] == [["a"], ["b"]]
+    assert found["good"]
+
+
+def test_a_run_whose_stack_does_not_come_up_is_not_resumed(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    pair.interrupt_at = 10.0
+    assert call("--cycles", "1", "--yes", "--to", "out") == 130
+    pair.world.now += 100.0
+    pair.state = "failed"
+    began = pair.world.now
+    assert main(["reboot-test", "--resume", "out", "--yes"]) == 75
+    assert "a: the stack web is failed" in capsys.readouterr().err
+    assert 60 <= pair.world.now - began < 100
+    assert results(Path("out"))["cycles"] == []
+
+
+def test_what_is_left_on_the_nodes_is_said_with_the_command_that_removes_it(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair.left = ["records in /mnt/storage/x: a is down"]
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    said = capsys.readouterr().err
+    assert "left on the nodes: records in /mnt/storage/x" in said
+    assert "--clean-up" in said
+    assert main(["reboot-test", "--clean-up", "out"]) == 1
+    pair.left = []
+    assert main(["reboot-test", "--clean-up", "out"]) == 0
+
+
+def test_an_unhealthy_cluster_is_refused_by_name_and_passed_over_when_told(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair.errors = [{"severity": "error", "code": "no-fencing", "where": "r0", "message": "nobody decides"}]
+    pair.errors += [{"severity": "warning", "code": "small", "where": "r0", "message": "not of interest"}]
+    assert call("--yes") == 1
+    said = capsys.readouterr().err
+    assert "a: check: no-fencing r0: nobody decides" in said
+    assert "not of interest" not in said
+    assert "--unhealthy" in said
+    assert call("--yes", "--unhealthy", "--cycles", "1", "--to", "out") == 0
+    assert [finding["kind"] for finding in results(Path("out"))["before"]] == [reboottest.CHECK] * 2
+
+
+def test_a_stack_that_is_not_up_is_refused(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    pair.state = "failed"
+    assert call("--yes") == 1
+    assert "a: the stack web is failed" in capsys.readouterr().err
+
+
+def test_it_never_runs_on_one_of_the_nodes(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    pair.own_boot = "b-1"
+    assert call("--yes") == 2
+    assert "is this machine" in capsys.readouterr().err
+
+
+def test_one_machine_by_two_names_is_refused(
+    pair: Pair, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pair, "boot", lambda name: "the-same")
+    assert call("--yes") == 2
+    assert "the same machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"unreachable": "second"}, "second is not reachable"),
+        ({"user": "1000"}, "not root"),
+        ({"version": {"a": "0.1.0", "b": "0.2.0"}}, "not the same on both: a 0.1.0, b 0.2.0"),
+    ],
+)
+def test_what_cannot_be_begun_is_refused(
+    pair: Pair, capsys: pytest.CaptureFixture[str], change: dict[str, Any], words: str
+) -> None:
+    for key, value in change.items():
+        setattr(pair, key, value)
+    assert call("--yes") == 69
+    assert words in capsys.readouterr().err
+
+
+def test_nobody_is_rebooted_without_a_yes(
+    pair: Pair, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call() == 2
+    assert "--yes" in capsys.readouterr().err
+    monkeypatch.setattr(ask, "possible", lambda: True)
+    monkeypatch.setattr(ask, "yes", lambda question: False)
+    assert call() == 130
+    assert pair.world.nodes["a"].ordered is None
+    assert not list(Path().iterdir())
+
+
+def test_a_dry_run_does_nothing(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        call("--dry-run", "--cycles", "2", "--pattern", "power", "--power-off", "off {node}", "--power-on", "on") == 0
+    )
+    said = capsys.readouterr().out
+    assert "cycle 2: b after 0 s: power" in said
+    assert "a: power off: off a" in said
+    assert not list(Path().iterdir())
+    assert pair.world.switched == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--nodes", "first"], "two nodes"),
+        (["--nodes", "first,first"], "two nodes"),
+        (["--nodes", "first,-oProxyCommand=x"], "two nodes"),
+        (["--nodes", "first,second", "--cycles", "0"], "1 to"),
+        (["--nodes", "first,second", "--pattern", "power"], "--power-off"),
+        (["--resume", "nowhere"], "no run of this test"),
+    ],
+)
+def test_wrong_usage_is_refused(pair: Pair, capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    assert main(["reboot-test", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_results_of_another_run_are_not_written_over(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    assert call("--cycles", "1", "--yes", "--to", "out") == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_json_stands_alone_on_standard_output(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--cycles", "1", "--yes", "--json", "--to", "out") == 0
+    assert json.loads(capsys.readouterr().out)["good"] is True
