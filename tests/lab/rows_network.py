@@ -7,7 +7,7 @@ import time
 from . import fencing
 from .fault import Case, fault
 from .node import Node
-from .situations import LOGIN, RESOURCE_FILE, TARGET, status
+from .situations import LOGIN, RESOURCE_FILE, TARGET
 
 GROUP = "network"
 _RULES = "/etc/lab.nft"
@@ -203,22 +203,6 @@ def network_online_late(case: Case) -> None:
     began = case.two.boot_times().units["drbdocfs-attach@web.service"].began
     case.must(began > 60, f"the attach began at {began:.0f} s")
     fencing.await_together(case.lab, 60)
-
-
-@fault("network-online-hangs", "the machine comes to a login all the same, and its status says what the stack waits"
-       " for; up when the network is said to be online", group=GROUP, seconds=420)  # fmt: skip
-def network_online_hangs(case: Case) -> None:
-    case.short_limits()
-    _wait_online(case, case.two, "/bin/sleep infinity")
-    case.two.shutdown()
-    case.two.start()
-    case.two.wait_connected()
-    until = time.monotonic() + 240
-    wanted = f"systemctl is-active --quiet {' '.join(LOGIN)}"
-    while case.two.ask(wanted, 20) is None and time.monotonic() < until:
-        time.sleep(2)
-    case.login(case.two)
-    case.note("status: " + " / ".join(line.strip() for line in status(case.two).splitlines()[:6]))
 
 
 # Addresses and names
