@@ -262,8 +262,7 @@ def _benign(reading: Reading, problems: tuple[Problem, ...], table: dict[str, fs
                 mount_options=stack.mount_options and "noatime",
             )
         )  # fmt: skip
-    # Names that are alike in their first 150 characters share a unit.
-    groups = {escape.instance(p.stack or p.file): (f"b{i}", bool(p.stack)) for i, p in enumerate(problems)}
+    groups = {p.stack or p.file: (f"b{i}", bool(p.stack)) for i, p in enumerate(problems)}
     mistakes = tuple(Problem("/f" + n, 0, n if of_stack else "", "wrong") for n, of_stack in groups.values())
     return units.tree(Reading(tuple(stacks), mistakes), lines)[0]
 
@@ -287,7 +286,7 @@ def check_generator(data: bytes) -> None:
         os.makedirs(out)
         before = {str(path) for path in Path(root).rglob("*")}
         reading = lean.read(root)
-        table = fstab.parse(generator._read(root + "/etc/fstab") or "")
+        table = fstab.parse(generator._read(root + "/etc/fstab"))
         files, problems = units.tree(reading, table)
         told, failed = generator.generate(root, out)
         _require(told == (problems if reading.stacks or reading.problems else ()), "other problems")
