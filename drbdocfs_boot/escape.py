@@ -41,7 +41,10 @@ def mount_unit(mountpoint: str) -> str:
 def instance(name: str) -> str:
     """A name as an instance name.  Names of good stacks come out as they are; a broken one may be anything."""
     text = _escape(name.encode("utf-8", "surrogateescape"), _SAFE | {0x2D}, "")
-    return text if len(text) <= 150 else text[:150].rpartition("\\")[0] + "\\x2e\\x2e"
+    if len(text) <= 150:
+        return text
+    escape = text.rfind("\\", 147, 150)  # one that would be cut in two
+    return text[: escape if escape > 0 else 150] + "\\x2e\\x2e"
 
 
 def value(text: str) -> str:

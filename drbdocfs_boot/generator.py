@@ -7,9 +7,10 @@ IPC, no network, no writing outside the directory it was given, and no import bu
 import posix
 
 from drbdocfs_boot import fstab, lean, mistake, units
-from drbdocfs_boot.stack import Problem
+from drbdocfs_boot.stack import Problem, Reading
 
 NAME = "drbdocfs-generator"
+FSTAB = "/etc/fstab"
 
 
 def main(argv: "list[str]") -> int:
@@ -20,7 +21,7 @@ def main(argv: "list[str]") -> int:
     if posix.environ.get(b"SYSTEMD_IN_INITRD") == b"1":
         return 0  # the configuration is on the real root
     root = _root()
-    command_line = (_read(root + "/proc/cmdline") or "").split()
+    command_line = _read(root + "/proc/cmdline").split()
     if "drbdocfs=off" in command_line:
         return 0
     try:
@@ -47,7 +48,13 @@ def generate(root: str, directory: str) -> "tuple[tuple[Problem, ...], list[str]
     reading = lean.read(root)
     if not reading.stacks and not reading.problems:
         return (), []
-    lines = fstab.parse(_read(root + "/etc/fstab") or "")
+    try:
+        table = lean.raw(root + FSTAB).decode("utf-8", "surrogateescape")
+    except lean.Unreadable as why:
+        # The stacks come up all the same, and a unit that fails tells of it.
+        table = ""
+        reading = Reading(reading.stacks, (*reading.problems, Problem(FSTAB, 0, "", str(why))), reading.broken)
+    lines = fstab.parse(table)
     files, problems = units.tree(reading, lines)
     return problems, write(files, directory)
 
@@ -72,6 +79,9 @@ def write(files: "dict[str, str]", directory: str) -> "list[str]":
                     data = text.encode("utf-8")
                     while data:
                         data = data[posix.write(fd, data) :]
+                except OSError:
+                    posix.unlink(full)  # half a unit may mean something else than none
+                    raise
                 finally:
                     posix.close(fd)
         except OSError as error:
@@ -93,23 +103,12 @@ def _root() -> str:
     return posix.environ.get(b"DRBDOCFS_ROOT", b"").decode("utf-8", "surrogateescape").rstrip("/")
 
 
-def _read(name: str) -> "str | None":
+def _read(name: str) -> str:
+    """A file of the system's, as far as it can be read."""
     try:
-        fd = posix.open(name, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return None
-    data = b""
-    try:
-        while True:
-            piece = posix.read(fd, 1 << 20)
-            if not piece:
-                break
-            data += piece
-    except OSError:
-        return None
-    finally:
-        posix.close(fd)
-    return data.decode("utf-8", "surrogateescape")
+        return lean.raw(name).decode("utf-8", "surrogateescape")
+    except lean.Unreadable:
+        return ""
 
 
 def _tell(text: str) -> None:

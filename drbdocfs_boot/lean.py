@@ -118,12 +118,12 @@ def load(root: str) -> "tuple[list[tuple[str, str]], list[Problem]]":
     return texts, problems
 
 
-def _text(path: str) -> str:
-    """The text of one file, "" when it is not there. Raises Unreadable."""
+def raw(path: str) -> bytes:
+    """What one file holds, nothing when it is not there. Raises Unreadable."""
     try:
         posix.lstat(path)
     except FileNotFoundError:
-        return ""
+        return b""
     except OSError as error:
         raise Unreadable(_cannot(error)) from None
     try:
@@ -132,9 +132,14 @@ def _text(path: str) -> str:
         if kind != 0o100000:
             what = "a directory" if kind == 0o040000 else "no regular file"
             raise Unreadable(f"is {what}; allowed: a regular file")
-        data = _bytes(path)
+        return _bytes(path)
     except OSError as error:
         raise Unreadable(_cannot(error)) from None
+
+
+def _text(path: str) -> str:
+    """The text of one file, "" when it is not there. Raises Unreadable."""
+    data = raw(path)
     if data[:3] == b"\xef\xbb\xbf":
         data = data[3:]
     try:

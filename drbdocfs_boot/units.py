@@ -180,8 +180,14 @@ def broken(problems: "list[Problem] | tuple[Problem, ...]", unit_directory: str 
     by_name: "dict[str, list[Problem]]" = {}
     for problem in problems:
         by_name.setdefault(problem.stack or problem.file, []).append(problem)
+    alike: "dict[str, int]" = {}
     for name, found in by_name.items():
-        unit = f"drbdocfs-broken@{escape.instance(name)}.service"
+        instance = escape.instance(name)
+        number = alike[instance] = alike.get(instance, 0) + 1
+        if number > 1:
+            # Long names are cut, and may be alike in what is left.
+            instance += f"-{number}"
+        unit = f"drbdocfs-broken@{instance}.service"
         message = " | ".join(str(problem) for problem in found)
         if len(message) > 2000:
             message = message[:2000] + " ..."
@@ -194,7 +200,7 @@ def broken(problems: "list[Problem] | tuple[Problem, ...]", unit_directory: str 
         files[f"{unit}.d/{DROP_IN}"] = head + _environment(MESSAGE=_printable(message))
         if found[0].stack:
             # 'systemctl start drbdocfs@STACK.target' has to fail as well, not to succeed with nothing.
-            target = f"drbdocfs@{escape.instance(name)}.target"
+            target = f"drbdocfs@{instance}.target"
             files[f"{target}.d/{DROP_IN}"] = head + f"Requires={unit}\nAfter={unit}\n"
     return files
 

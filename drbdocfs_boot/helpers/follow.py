@@ -786,18 +786,35 @@ def _write(name: str, text: str) -> None:
     The directory is the collector's user's, not root's: what stands in the place of the new file goes, and is neither
     followed (a link) nor waited for (a pipe).
     """
-    new = name + ".new"
+    place, _, last = name.rpartition("/")
     try:
+        directory = _directory(place)
         try:
-            os.unlink(new)
-        except FileNotFoundError:
-            pass
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        with open(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.rename(new, name)
+            try:
+                os.unlink(last + ".new", dir_fd=directory)
+            except FileNotFoundError:
+                pass
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(last + ".new", flags, 0o644, dir_fd=directory)
+            with open(fd, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.rename(last + ".new", last, src_dir_fd=directory, dst_dir_fd=directory)
+        finally:
+            os.close(directory)
     except OSError as error:
         _say(f"<4>{name}: {error.strerror}")
+
+
+def _directory(place: str) -> int:
+    """The directory, opened; a link to one counts only if it is root's: the collector's user may put one there that
+    leads to any place.  Raises OSError."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        return os.open(place, flags | os.O_NOFOLLOW)
+    except OSError:
+        if not os.path.islink(place) or os.lstat(place).st_uid != 0:
+            raise
+    return os.open(place, flags)
 
 
 def _say(text: str) -> None:

@@ -623,7 +623,7 @@ class Worker:
             if used or "not supported" not in result.said:
                 raise Failure(EX_UNAVAILABLE, f"fallocate of {name} failed: {result.said}", "the same command goes on")
             self._fill(place)
-        fd = os.open(place, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(place, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             os.fsync(fd)
         finally:
@@ -635,7 +635,7 @@ class Worker:
         pace = creating.Pace()
         block = bytes(BLOCK)
         done = 0
-        fd = os.open(place, os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(place, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             while done < self.d.size:
                 done += os.write(fd, block[: self.d.size - done])

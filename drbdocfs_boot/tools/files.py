@@ -5,24 +5,38 @@ For the command only.  Every path is below DRBDOCFS_ROOT where that is set.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from drbdocfs_boot.tools import system
 
 
-def write(name: str, text: str, mode: int | None = None) -> None:
+def write(name: str, text: str, mode: int | None = None, follow: bool = True) -> None:
     """Put ``text`` in place of ``name``, durably.  Raises OSError.
 
     The mode and owner of a file that is there stay, unless ``mode`` says otherwise; a new one gets ``mode`` or 0644.  A
-    link is followed, so that the file it names is changed and the link stays.
+    link is followed, so that the file it names is changed and the link stays; but not one of another user's than root
+    or ours (ELOOP), and with ``follow`` off, for a name in a directory of any kind, none: it is replaced.
+    What is there and no regular file stays (EINVAL).
     """
-    target = os.path.realpath(system.path(name))
+    path = system.path(name)
+    if follow:
+        target = os.path.realpath(path)
+    else:
+        target = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
     directory = os.path.dirname(target)
     make_directory(directory)
     try:
-        old: os.stat_result | None = os.stat(target)
+        if follow and os.path.islink(path) and os.lstat(path).st_uid not in (0, os.geteuid()):
+            raise OSError(errno.ELOOP, "is a link of another user's", name)
+        old: os.stat_result | None = os.lstat(target)
     except FileNotFoundError:
         old = None
+    if old is not None and not stat.S_ISREG(old.st_mode) and (follow or not stat.S_ISLNK(old.st_mode)):
+        raise OSError(errno.EINVAL, "is no regular file", name)
+    if not follow:
+        old = None  # mode and owner are ours, whoever has put something there before
     if mode is None:
         mode = 0o644 if old is None else old.st_mode & 0o7777
     new = f"{target}.{os.getpid()}.drbdocfs-new"

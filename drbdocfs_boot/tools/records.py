@@ -32,13 +32,39 @@ def read(instance: str, kind: str) -> "dict[str, str] | None":
 def write(instance: str, kind: str, **values: str) -> None:
     """Write the record, whole or not at all.  Raises OSError."""
     name = _path(instance, kind)
-    os.makedirs(os.path.dirname(name), 0o755, exist_ok=True)
     # A newline in a value (a tool's words) would begin another key.
     text = "".join(f"{key}={' '.join(value.splitlines())}\n" for key, value in values.items())
+    _replace(name, text)
+
+
+def _replace(name: str, text: str, durable: bool = False) -> None:
+    """The text under that name (a real path), whole or not at all; ``durable``: after a power cut, too.  Raises OSError.
+
+    The command writes records as well, with the umask of whoever runs it: all may read them, root alone may write.
+    """
+    place = os.path.dirname(name)
+    if not os.path.isdir(place):
+        os.makedirs(place, 0o755, exist_ok=True)
+        os.chmod(place, 0o755)
     new = f"{name}.{os.getpid()}.new"
-    with open(new, "w", encoding="utf-8", errors="surrogateescape") as file:
+    try:
+        os.unlink(new)
+    except FileNotFoundError:
+        pass
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
+        os.fchmod(fd, 0o644)
         file.write(text)
+        file.flush()
+        if durable:
+            os.fsync(fd)
     os.rename(new, name)
+    if durable:
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def remove(instance: str, kind: str) -> None:
@@ -71,13 +97,7 @@ def mark_split_brain(instance: str) -> None:
     if split_brain(instance):
         return
     name = system.path(f"{MARKERS}/{instance}.split-brain")
-    os.makedirs(os.path.dirname(name), 0o755, exist_ok=True)
-    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    with open(name + ".new", "w", encoding="utf-8") as file:
-        file.write(now + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(name + ".new", name)
+    _replace(name, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()) + "\n", durable=True)
 
 
 def witness(instance: str) -> "tuple[str, list[tuple[str, str]]] | None":
@@ -97,14 +117,8 @@ def mark_witness(instance: str, where: str, generation: str, nonce: str) -> None
     before = witness(instance)
     locks = before[1] if before is not None and before[0] == where else []
     try:
-        os.makedirs(os.path.dirname(name), 0o755, exist_ok=True)
-        with open(name + ".new", "w", encoding="utf-8") as file:
-            file.write(
-                "".join(line + "\n" for line in (where, *(f"{a} {b}" for a, b in locks), f"{generation} {nonce}"))
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(name + ".new", name)
+        lines = (where, *(f"{a} {b}" for a, b in locks), f"{generation} {nonce}")
+        _replace(name, "".join(line + "\n" for line in lines), durable=True)
     except OSError:
         pass
 

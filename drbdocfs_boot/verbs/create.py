@@ -266,7 +266,7 @@ def _only_one(stack: str) -> Iterator[None]:
     the lock goes to the children."""
     name = system.path(f"/run/drbdocfs-create-{stack}.lock")
     os.makedirs(os.path.dirname(name), exist_ok=True)
-    fd = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
+    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + LOCK_LIMIT
         while True:

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             try:
                 # A path of the person who typed it, not of the other root.
-                files.write(_outside_root(args.svg), picture)
+                files.write(_outside_root(args.svg), picture, follow=False)
             except OSError as error:
                 return refuse(EX_CANTCREAT, f"{args.svg} cannot be written: {error.strerror or error}")
     if args.json:

@@ -19,7 +19,7 @@ from .targets import TARGETS, TOP, Target, inputs, run
 
 FOUND = TOP / "dist/fuzz"
 ROUND = 200  # examples with one seed
-SLOW = 2.0  # seconds of processor time for 100 kB of anything
+SLOW = 2.0  # seconds of processor time for 100 kB of anything (or a target's own size)
 
 
 class Session:
@@ -64,10 +64,10 @@ class Session:
         print(f"{self.name}: {key}: {str(error)[:300]}")
         print(f"  python3 -m tests.fuzz --replay {file} {self.name}", flush=True)
 
-    def grow(self, size: int = 100_000) -> None:
+    def grow(self) -> None:
         """Long inputs and deep ones: every piece repeated, and a seed with it."""
         for piece in (*self.target.grows, b"\0", b"\n", b"a", b" ", b"\xff"):
-            data = piece * (size // len(piece))
+            data = piece * (self.target.size // len(piece))
             for one in (data, self.target.seeds()[0] + data):
                 self.count += 1
                 try:
