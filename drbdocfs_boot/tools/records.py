@@ -38,8 +38,9 @@ def write(instance: str, kind: str, **values: str) -> None:
 
 
 def _replace(name: str, text: str, durable: bool = False) -> None:
-    """The text under that name (a real path), whole or not at all; ``durable``: after a power cut, too.  Raises OSError.
+    """The text under that name (a real path), whole or not at all; ``durable``: after a power cut, too.
 
+    Raises OSError.
     The command writes records as well, with the umask of whoever runs it: all may read them, root alone may write.
     """
     place = os.path.dirname(name)

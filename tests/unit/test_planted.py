@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import stat
 import subprocess
 import sys
@@ -193,8 +194,9 @@ def test_a_killed_process_leaves_no_half_of_a_file_under_its_name(box: Box) -> N
     )
     (box.root / "run").mkdir()
     done = subprocess.run(
-        ["/usr/bin/python3", "-I", "-S", "-c", script], env=dict(os.environ), capture_output=True, check=False, timeout=60
-    )
+        ["/usr/bin/python3", "-I", "-S", "-c", script], env=dict(os.environ),
+        capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     left = {path.name for path in box.root.rglob("*") if path.is_file()}
     assert left & {"f", "web.waiting", "m.prom"} == set()
@@ -222,7 +224,7 @@ def test_the_collectors_directory_may_not_be_a_link_of_its_users(tmp_path: Path)
 # --- the data check's directory -----------------------------------------------------------------------------------
 
 
-def data_check(*words: str) -> "subprocess.CompletedProcess[str]":
+def data_check(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-IS", str(DATA_CHECK), *words],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
@@ -280,14 +282,14 @@ def test_a_kernel_command_line_that_is_no_file_is_none(tmp_path: Path, monkeypat
     root, out = tree_with(tmp_path)
     (root / "proc").mkdir()
     os.mkfifo(root / "proc/cmdline")
-    monkeypatch.setitem(generator.posix.environ, b"DRBDOCFS_ROOT", os.fsencode(root))
+    monkeypatch.setitem(posix.environ, b"DRBDOCFS_ROOT", os.fsencode(root))
     assert generator.main(["drbdocfs-generator", str(out)]) == 0
     assert (out / "mnt-storage.mount").exists()
 
 
 def test_a_unit_that_could_not_be_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a mount unit would be worse than none: What= may be another device."""
-    really = generator.posix.write
+    really = posix.write
 
     def full(fd: int, data: bytes) -> int:
         if data.startswith(b"good"):
@@ -296,7 +298,7 @@ def test_a_unit_that_could_not_be_written_whole_is_not_there(tmp_path: Path, mon
             return really(fd, data[:2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(generator.posix, "write", full)
+    monkeypatch.setattr(posix, "write", full)
     assert generator.write({"a.mount": "half", "b.mount": "good"}, str(tmp_path)) == [
         f"{tmp_path}/a.mount: No space left on device"
     ]
