@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # The stories that take longest, which begin first: at the end of a run no worker is busy alone for long. The rest
 # follows in the order of its files.
-LONGEST = ("TestFromInstallationToPowerCut", "TestWithoutThePeer", "TestTheLink", "TestByThePowerSwitch",
+LONGEST = ("TestFromInstallationToPowerCut", "TestWithoutThePeer", "TestTheLink", "TestByThePowerSwitch", "TestOnAPair",
            "TestByHostAndByWitness", "TestFromNothing", "test_examples")  # fmt: skip
 
 

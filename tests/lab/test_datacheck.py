@@ -60,6 +60,7 @@ class TestDataCheck:
         # A race that the same node wins each time was none.
         assert sum(min(won.values()) > 0 for won in found.wins.values()) >= 2, found.wins
 
+    @pytest.mark.long
     def test_what_was_acknowledged_is_there_after_a_power_cut(self, pair: Lab, writers: Writers) -> None:
         one, other = hosts = [DataHost(node) for node in pair.nodes]
         # With nobody to go on the survivor's writes stand still until O2CB resets it.
@@ -91,6 +92,7 @@ class TestDataCheck:
         planted = writers.findings(hosts, quiet=True)
         assert len(planted.lost) == 2, planted.words  # by both nodes
 
+    @pytest.mark.long
     def test_nothing_is_written_where_the_mount_is_not_there(self, pair: Lab, writers: Writers) -> None:
         node = pair.nodes[1]
         node.run("systemctl stop drbdocfs.target", 120)

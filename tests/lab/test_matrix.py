@@ -21,5 +21,6 @@ class TestFaults:
     def test_power_cut_in_the_middle_of_the_promotion(self, pair: Lab) -> None:
         run(pair, "power-cut-at-boot-promote")
 
+    @pytest.mark.long
     def test_power_cut_in_the_middle_of_the_unmount(self, pair: Lab) -> None:
         run(pair, "power-cut-at-shutdown-unmount")
