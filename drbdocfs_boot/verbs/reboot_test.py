@@ -273,7 +273,7 @@ class _Test:
             return refuse(EX_TEMPFAIL, f"the run cannot go on: {said}", "'drbdocfs status' there says the reason")
         if before and not self.args.unhealthy:
             for finding in before:
-                print(f"drbdocfs: {finding.node}: {finding.text}", file=sys.stderr)
+                print(f"drbdocfs: {finding.node}: {finding.kind}: {finding.text}", file=sys.stderr)
             return refuse(EX_NO, "the cluster is not healthy", "mend that, or --unhealthy to begin all the same")
         plan = reboottest.plan(self.args.pattern, list(self.nodes), self.args.cycles, self.args.stagger)
         if self.args.dry_run:
@@ -394,7 +394,7 @@ class _Test:
                     found[verb].append(Finding(name, CHECK, f"status: {result.err.strip() or f'exit {result.code}'}"))
             else:
                 found[verb] += [
-                    Finding(name, CHECK, f"check: {one['code']} {one['where']}: {one['message']}")
+                    Finding(name, CHECK, f"{one['code']} {one['where']}: {one['message']}")
                     for one in said.get("findings", ())
                     if one.get("severity") == "error"
                 ]

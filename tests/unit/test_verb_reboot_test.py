@@ -197,7 +197,7 @@ def test_an_unhealthy_cluster_is_refused_by_name_and_passed_over_when_told(
 def test_a_stack_that_is_not_up_is_refused(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
     pair.state = "failed"
     assert call("--yes") == 1
-    assert "a: the stack web is failed" in capsys.readouterr().err
+    assert "a: check: the stack web is failed" in capsys.readouterr().err
 
 
 def test_it_never_runs_on_one_of_the_nodes(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
