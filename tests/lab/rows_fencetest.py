@@ -6,7 +6,7 @@ import time
 
 from . import fencing, powerswitch, witnesshost
 from .fault import Case, fault
-from .situations import full_speed, slow_resync
+from .rows_resync import fast, slow
 
 GROUP = "fencing put to the test"
 LIMIT = 600.0
@@ -61,9 +61,9 @@ def dead_agent(case: Case) -> None:
 @fault("link-again-in-the-resync", "server1 goes on at once, without the grace; server2 comes up after the second mend",
        group=GROUP, policy="server1", seconds=330)  # fmt: skip
 def again_in_the_resync(case: Case) -> None:
-    for node in case.lab.nodes:
-        slow_resync(node, "300k")
-        case.afterwards(lambda node=node: full_speed(node))  # type: ignore[misc]
+    case.afterwards(lambda: case.lab.both(fast))
+    case.lab.both(slow)
+    case.lab.both(lambda node: node.run("drbdadm adjust r0"))
     began = fencing.cut(case.lab, fencing.CABLE)
     case.one.wait_until("grep -q 'cs:WFConnection ro:Primary/Unknown ds:UpToDate/Outdated . r' /proc/drbd", 90)
     case.note(f"thawed after {time.monotonic() - began:.0f} s")

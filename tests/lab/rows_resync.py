@@ -12,7 +12,7 @@ _FENCING = "disk { fencing resource-and-stonith;"
 _SLOW = " resync-rate 300k; c-plan-ahead 0;"
 
 
-def _slow(node: Node) -> None:
+def slow(node: Node) -> None:
     """A fixed, slow rate at the next attach or adjust, in place of DRBD's own control; fencing as it is."""
     node.run(
         f"sed -i -e 's/syncer {{/# slow &/' -e 's/{_FENCING}/&{_SLOW}/' {RESOURCE_FILE};"
@@ -20,8 +20,8 @@ def _slow(node: Node) -> None:
     )
 
 
-def _fast(node: Node) -> None:
-    """The end of _slow(), at once where DRBD is up."""
+def fast(node: Node) -> None:
+    """The end of slow(), at once where DRBD is up."""
     node.run(
         f"sed -i -e 's/# slow //' -e 's/{_SLOW}//' {RESOURCE_FILE}; sync --file-system {RESOURCE_FILE};"
         " ! grep -q ' ro:' /proc/drbd 2>/dev/null || drbdadm adjust r0"
@@ -42,10 +42,10 @@ def _under_way(case: Case) -> None:
         case.one.run(f"rm {stack.MOUNTPOINT}/while-away")
 
     case.afterwards(whole)
-    case.afterwards(lambda: case.lab.both(_fast))
+    case.afterwards(lambda: case.lab.both(fast))
     case.records.stop(case.two)
     stack.stop(case.two)
-    case.lab.both(_slow)
+    case.lab.both(slow)
     case.one.run("drbdadm adjust r0")
     total = write(case.one, "while-away", "40M")
     case.two.run(f"systemctl start --no-block {TARGET}")
