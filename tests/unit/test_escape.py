@@ -44,7 +44,7 @@ def test_specifiers_and_quotes() -> None:
     assert escape.quoted('a "b" \\c %i') == '"a \\"b\\" \\\\c %%i"'
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(derandomize=True, max_examples=150)
 @given(st.text(max_size=60))
 def test_an_instance_name_is_always_a_valid_one_and_never_shared(name: str) -> None:
     made = escape.instance(name)

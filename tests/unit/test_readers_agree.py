@@ -19,7 +19,7 @@ from drbdocfs_boot import config, lean, values
 from drbdocfs_boot.stack import Reading
 
 # The same examples each time: a failure belongs to a change, not to the day.
-FIXED = settings(derandomize=True, database=None, deadline=None, max_examples=200)
+FIXED = settings(derandomize=True, database=None, deadline=None, max_examples=120)
 
 BLANK = st.sampled_from(["", "", " ", "  ", "\t", "\u00a0", "\u3000"])
 PIECES = [
