@@ -106,6 +106,7 @@ class Fall:
         self.before = boot_id
         self.boot_id = ""
         self.findings: list[Finding] = []
+        self.told: list[Finding] = []
         self.gone: float | None = None
         self.answered: float | None = None
         self.up: float | None = None
@@ -163,7 +164,9 @@ class Fall:
         self._state, self.doing, self._since = state, doing, now
 
     def _find(self, kind: str, text: str, journal: str = "") -> None:
-        self.findings.append(Finding(self.node, kind, text, journal))
+        finding = Finding(self.node, kind, text, journal)
+        self.findings.append(finding)
+        self.told.append(finding)
         self._given.tell(f"{self.node}: {kind}: {text}")
 
     def _order(self, now: float) -> None:
@@ -317,13 +320,17 @@ def unanswered(given: Setting, names: Sequence[str]) -> list[str]:
 class Round:
     """One round; `rescue` after an interruption."""
 
-    def __init__(self, given: Setting, number: int, downs: Sequence[Down], wall: float) -> None:
-        """`wall`: the time of its begin, in seconds since 1970."""
+    def __init__(
+        self, given: Setting, number: int, downs: Sequence[Down], wall: float, known: Mapping[str, str] | None = None
+    ) -> None:
+        """`wall`: the time of its begin, in seconds since 1970.  `known`: `boots` of the round before."""
         self._given = given
         self._number = number
         self._downs = downs
         self._wall = wall
         self.falls: list[Fall] = []
+        self.told: list[Finding] = []  # of the findings those that `tell` has had already
+        self.boots = dict(known or {})  # the nodes' boot ids at its end; none of a node that may still go down
 
     def rescue(self) -> list[str]:
         """An interruption: no power stays off.  The nodes that may be without power all the same."""
@@ -355,6 +362,7 @@ class Round:
         findings = [Finding(name, UNREACHABLE, "it does not answer") for name, boot in before.items() if not boot]
         if findings:
             return Cycle(self._number, self._wall, given.clock() - began, (), tuple(findings))
+        findings += self._between(before)
         self.falls = [Fall(given, down, before[down.node]) for down in self._downs]
         while not all(fall.over for fall in self.falls):
             now = given.clock() - began
@@ -365,14 +373,22 @@ class Round:
             given.sleep(0.2)
         for fall in self.falls:
             findings += fall.findings
+            self.told += fall.told
         facts = self._settle()
         findings += self._judge(facts, before)
+        settled = {fall.node: fall.answered is not None for fall in self.falls}
+        self.boots = {name: one.boot_id for name, one in facts.items() if one.complete and settled.get(name, True)}
         up = [name for name, one in facts.items() if one.complete]
         given.show(f"cycle {self._number}: the records are looked for on {', '.join(up)}")
         wrong, acknowledged = given.data.verify(up)
         findings += wrong
         boots = tuple(self._boot(fall, facts[fall.node]) for fall in self.falls)
         return Cycle(self._number, self._wall, given.clock() - began, boots, tuple(findings), acknowledged)
+
+    def _between(self, before: Mapping[str, str]) -> list[Finding]:
+        """What happened after the last look of the round before."""
+        text = "it has rebooted without an order of this test, after the cycle before"
+        return [Finding(name, RESET, text) for name, boot in before.items() if self.boots.get(name, boot) != boot]
 
     def _ids(self) -> dict[str, str]:
         text = rebootfacts.probe(self._given.stack)

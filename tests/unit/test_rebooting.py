@@ -91,7 +91,7 @@ class World:
         self.data.append(f"verify {','.join(nodes)}")
         return [], 7
 
-    def round(self, *downs: Down) -> rebooting.Round:
+    def round(self, *downs: Down, known: dict[str, str] | None = None) -> rebooting.Round:
         setting = rebooting.Setting(
             stack="web",
             nodes=self.nodes,
@@ -103,7 +103,7 @@ class World:
             tell=self.told.append,
             show=lambda text: None,
         )
-        return rebooting.Round(setting, 1, downs, 1000.0)
+        return rebooting.Round(setting, 1, downs, 1000.0, known)
 
     def run(self, *downs: Down) -> Cycle:
         return self.round(*downs).run()
@@ -189,6 +189,30 @@ def test_a_node_that_went_down_by_itself_is_found() -> None:
     world = World()
     world.nodes["b"].facts = facts().replace("BOOT", "another")
     assert kinds(world.run(Down("a", 0.0, "reboot"))) == [("b", reboottest.RESET)]
+
+
+def test_a_node_that_went_down_between_two_cycles_is_found_in_the_second() -> None:
+    world = World()
+    first = world.round(Down("a", 0.0, "reboot"))
+    assert first.run().good
+    assert first.boots == {"a": "a-2", "b": "b-1"}
+    world.nodes["a"].ordered = None
+    world.nodes["a"].boot = 2
+    assert world.round(Down("a", 0.0, "reboot"), known=first.boots).run().good
+    world.nodes["b"].boot = 2
+    world.nodes["a"].ordered = None
+    cycle = world.round(Down("a", 0.0, "reboot"), known=first.boots).run()
+    assert kinds(cycle) == [("b", reboottest.RESET)]
+    assert "after the cycle before" in cycle.findings[0].text
+    assert cycle.boots[0].up is not None
+
+
+def test_a_node_that_goes_down_late_after_an_order_has_not_rebooted_without_one() -> None:
+    world = World()
+    world.nodes["a"].falls = world.nodes["a"].answers = 1e9
+    first = world.round(Down("a", 0.0, "reboot"))
+    assert kinds(first.run()) == [("a", reboottest.NO_REBOOT)]
+    assert first.boots == {"b": "b-1"}
 
 
 def test_nobody_is_rebooted_while_one_does_not_answer() -> None:
