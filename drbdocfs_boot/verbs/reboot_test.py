@@ -205,7 +205,12 @@ def _complain(text: str) -> None:
 def refuse(status: int, message: str, advice: str = "") -> int:
     """As exits.refuse."""
     message, advice = (" ".join(reboottest_text.clean_lines(text)) for text in (message, advice))
-    _written(sys.stderr, lambda: exits.refuse(status, message, advice))
+
+    def write() -> None:
+        exits.refuse(status, message, advice)
+        sys.stderr.flush()
+
+    _written(sys.stderr, write)
     return status
 
 
@@ -330,10 +335,10 @@ class _Test:
             return refuse(EX_USAGE, f"{self.place} has results of a run already", advice)
         where = self.args.nodes.split(",")
         found = [nodes.Node(one, self.args.ssh_config) for one in where]
+        if self.args.clean_up:
+            return self._clean_up(found)
         versions = self._reach(found)
         before = self._healthy()
-        if self.args.clean_up:
-            return self._clean_up()
         if self.old is not None and self.down:
             said = "; ".join(f"{finding.node}: {finding.text}" for finding in self.down)
             return refuse(EX_TEMPFAIL, f"the run cannot go on: {said}", "'drbdocfs status' there says the reason")
@@ -494,10 +499,30 @@ class _Test:
         # Of each part of a run its own: the records of the part before were removed at its end.
         return Records(self.nodes, self.mount, self.place / "data" / time.strftime("%Y%m%d-%H%M%S"))
 
-    def _clean_up(self) -> int:
-        if not self.mount:
-            return refuse(EX_NO, "neither node says where the file system is mounted", "try again when one is up")
-        left = Records(self.nodes, self.mount, self.place / "data" / "clean-up").close()
+    def _clean_up(self, found: Sequence[nodes.Node]) -> int:
+        """One node that has the file system mounted is enough, and nobody is waited for: it is one file system."""
+        assert self.old is not None
+        problems = []
+        able: dict[str, nodes.Node] = {}
+        for node in found:
+            try:
+                node.name = node.run("uname -n").out.strip()
+                if node.name not in self.old.nodes:
+                    names = " and ".join(self.old.nodes)
+                    raise Failure(EX_USAGE, f"{node.where} calls itself {node.name}, and the run was on {names}")
+                self.nodes = {node.name: node}
+                down = self._look()["status"]
+                problems += [f"{finding.node}: {finding.text}" for finding in down]
+                if not down:
+                    able[node.name] = node
+            except Failure as failure:
+                problems.append(failure.message)
+        if not able or not self.mount:
+            advice = "again when the stack is up on one of the nodes"
+            if self.args.pattern.startswith("power"):
+                advice += "".join(f"; power on for {name}: {self._command('on', name)}" for name in self.old.nodes)
+            return refuse(EX_UNAVAILABLE, f"nothing can be removed: {'; '.join(problems)}", advice)
+        left = Records(able, self.mount, self.place / "data" / "clean-up").close()
         for words in left:
             refuse(EX_NO, f"left: {words}")
         if not left:

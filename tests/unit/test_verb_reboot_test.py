@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +51,7 @@ class Pair:
         self.closing: list[signal.Signals] = []  # come while the records are removed
         self.left: list[str] = []
         self.cleaned = 0
+        self.hosts: list[str] = []
         pair = self
 
         class Node:
@@ -64,6 +64,8 @@ class Pair:
                 if pair.unreachable == self.where:
                     raise Failure(69, f"{self.where} is not reachable by ssh: no", "try")
                 name = self.played.name
+                if command == "uname -n":
+                    return Result(0, name + "\n", "")
                 words = [pair.boot(name), name, pair.user, "6.1", f"drbdocfs {pair.version[name]}", "8.4.11"]
                 return Result(0, "\n".join(words) + "\n", "")
 
@@ -76,8 +78,8 @@ class Pair:
                 return self.played.call(command, limit)
 
         class Records(reboot_test.NoData):
-            def __init__(self, *_: object) -> None:
-                pass
+            def __init__(self, hosts: dict[str, object], *_: object) -> None:
+                pair.hosts = list(hosts)
 
             def close(self) -> list[str]:
                 coming, pair.closing = pair.closing, []
@@ -314,14 +316,14 @@ POWER = ("--pattern", "power", "--power-off", "off {node}", "--power-on", "on {n
 
 
 @pytest.fixture
-def switch(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+def switch(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Pair:
     """The nodes' power can be switched."""
 
     def power(command: str, node: str, limit: float) -> Done:
         return pair.world.power(command.split()[0], node)
 
     monkeypatch.setattr(nodes, "power", power)
-    yield pair
+    return pair
 
 
 @pytest.mark.parametrize("error", [OSError, BrokenPipeError])
@@ -351,7 +353,7 @@ def test_an_interrupted_run_whose_reader_has_gone_is_not_a_success(
 ) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w") as out, os.fdopen(os.dup(writer), "w") as err:
+    with os.fdopen(writer, "w") as out, os.fdopen(os.dup(writer), "w", buffering=1) as err:
         monkeypatch.setattr(sys, "stdout", out)
         monkeypatch.setattr(sys, "stderr", err)
         switch.interrupt_at = 2.0
@@ -502,3 +504,43 @@ def test_a_reset_between_two_cycles_is_found(pair: Pair, monkeypatch: pytest.Mon
     first, second = results(Path("out"))["cycles"]
     assert first["good"]
     assert "after the cycle before" in second["findings"][0]["text"]
+
+
+# What is left on the nodes
+
+
+@pytest.mark.parametrize(("unreachable", "able"), [("first", ["b"]), ("second", ["a"]), ("", ["a", "b"])])
+def test_one_node_is_enough_to_clean_up_and_nobody_is_waited_for(
+    pair: Pair, capsys: pytest.CaptureFixture[str], unreachable: str, able: list[str]
+) -> None:
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    began = pair.world.now
+    pair.unreachable = unreachable
+    assert main(["reboot-test", "--clean-up", "out"]) == 0
+    assert (pair.hosts, pair.cleaned, pair.world.now) == (able, 2, began)
+    assert "nothing is left" in capsys.readouterr().out
+
+
+def test_without_a_node_that_is_up_nothing_is_cleaned_and_the_reason_and_the_power_commands_are_said(
+    switch: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--cycles", "1", *POWER) == 0
+    began = switch.world.now
+    switch.unreachable = "first"
+    switch.state = "failed"
+    assert main(["reboot-test", "--clean-up", "out"]) == 69
+    assert (switch.cleaned, switch.world.now) == (1, began)
+    said = capsys.readouterr().err
+    assert "first is not reachable" in said
+    assert "b: the stack web is failed" in said
+    assert "power on for a: on a" in said
+
+
+def test_a_machine_that_is_another_one_now_is_not_cleaned(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    pair.world.nodes["a"].name = "other"
+    assert main(["reboot-test", "--clean-up", "out"]) == 0
+    assert pair.hosts == ["b"]
+    pair.world.nodes["b"].name = "one-more"
+    assert main(["reboot-test", "--clean-up", "out"]) == 69
+    assert "calls itself one-more" in capsys.readouterr().err
