@@ -597,15 +597,16 @@ class _Test:
             error = caught
             result = replace(result, ended=INTERRUPTED)
         # Power first, then the results, and only then words and what takes its time; none hinders the next one.
-        dark: list[str] = []
+        dark: dict[str, str] = {}
         try:
             if current is not None:
-                dark = current.rescue()
+                dark = dict.fromkeys(current.rescue(), "its power switch has failed, and it may be without power")
             if setting is not None and self.cut:
-                dark = list(dict.fromkeys([*dark, *rebooting.unanswered(setting, list(self.cut))]))
+                silent = rebooting.unanswered(setting, list(self.cut))
+                dark.update(dict.fromkeys(silent, "it does not answer yet, and may be without power"))
         except Exception as caught:
             error = error or caught
-            dark = list(self.cut)
+            dark = dict.fromkeys(self.cut, "it may be without power")
         error = self._saved(result) or error
         if result.ended == INTERRUPTED:
             how = "interrupted" if error is None else "it cannot go on"
@@ -616,8 +617,8 @@ class _Test:
         except Exception as caught:
             left = [f"perhaps records: {caught}"]
         self._report(result)
-        for name in dark:
-            refuse(0, f"{name} may be without power", f"if it does not come back: {self._command('on', name)}")
+        for name, text in dark.items():
+            refuse(0, f"{name}: {text}", f"if it does not come back: {self._command('on', name)}")
         for words in left:
             refuse(0, f"left on the nodes: {words}", f"drbdocfs reboot-test --clean-up {shlex.quote(str(self.place))}")
         if error is not None:

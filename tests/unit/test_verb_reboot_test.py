@@ -465,7 +465,7 @@ def test_a_node_that_does_not_answer_at_the_end_is_named_with_its_command(
     assert call("--cycles", "2", *POWER) == 1
     assert switch.world.switched == ["off a", "on a", "on a", "on a"]
     said = capsys.readouterr().err
-    assert "a may be without power" in said
+    assert "a: it does not answer yet, and may be without power" in said
     assert "on a\n" in said
 
 
