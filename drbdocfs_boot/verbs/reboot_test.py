@@ -323,6 +323,12 @@ class _Test:
                 raise Failure(EX_UNAVAILABLE, f"{node.where}: not root there", "log in as root, by key")
             if boot in ids:
                 raise Failure(EX_USAGE, f"{node.where} and {ids[boot]} are the same machine")
+            if not nodes.NAME.match(name):
+                said = reboottest_text.clean(name)
+                advice = "letters, digits and '_.-', at most 64: 'hostnamectl set-hostname' there"
+                raise Failure(
+                    EX_USAGE, f"{node.where} calls itself '{said}' (uname -n), which is no host's name", advice
+                )
             if not product.startswith("drbdocfs "):
                 raise Failure(EX_UNAVAILABLE, f"{node.where} has no drbdocfs", "install drbdocfs-boot there")
             ids[boot] = node.where

@@ -40,6 +40,7 @@ class Pair:
         self.own_boot = "of-this-machine"
         self.version = {"a": "0.1.0", "b": "0.1.0"}
         self.user = "0"
+        self.calls_itself: dict[str, str] = {}
         self.unreachable = ""
         self.state = "up"
         self.errors: list[dict[str, str]] = []
@@ -58,7 +59,8 @@ class Pair:
                 if pair.unreachable == self.where:
                     raise Failure(69, f"{self.where} is not reachable by ssh: no", "try")
                 name = self.played.name
-                words = [pair.boot(name), name, pair.user, "6.1", f"drbdocfs {pair.version[name]}", "8.4.11"]
+                said = pair.calls_itself.get(name, name)
+                words = [pair.boot(name), said, pair.user, "6.1", f"drbdocfs {pair.version[name]}", "8.4.11"]
                 return Result(0, "\n".join(words) + "\n", "")
 
             def call(self, command: str, limit: float) -> Done:
@@ -212,6 +214,18 @@ def test_one_machine_by_two_names_is_refused(
     monkeypatch.setattr(pair, "boot", lambda name: "the-same")
     assert call("--yes") == 2
     assert "the same machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", "$(touch planted)", "a b", "../b", "-b", "b\x1b[2J"])
+def test_a_node_that_calls_itself_something_else_than_a_name_is_refused(
+    pair: Pair, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    pair.calls_itself["b"] = name
+    assert call("--yes", "--to", "out") == 2
+    said = capsys.readouterr().err
+    assert "second calls itself" in said
+    assert "\x1b" not in said
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize(
