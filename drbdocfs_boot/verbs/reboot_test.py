@@ -35,7 +35,7 @@ from drbdocfs_boot.exits import (
     refuse,
 )
 from drbdocfs_boot.reboottest import CHECK, DATA, DONE, INTERRUPTED, PATTERNS, RUNNING, STOPPED, Finding, Run
-from drbdocfs_boot.tools import ask, datacheck, files, nodes, system
+from drbdocfs_boot.tools import ask, datacheck, nodes, results, system
 from drbdocfs_boot.tools.failure import Failure
 
 RESULTS = "run.json"
@@ -85,13 +85,18 @@ def run(args: argparse.Namespace) -> int:
     """0 all cycles done and nothing found; 1 something was found, or the cluster is not healthy; 2 usage; 69 a node
     is not reachable at the beginning; 73 the results cannot be written; 75 nodes did not come back for a resumed run;
     130 interrupted."""
+    with results.Folder() as folder:
+        return _run(args, folder)
+
+
+def _run(args: argparse.Namespace, folder: results.Folder) -> int:
     try:
-        old = _earlier(args)
+        old = _earlier(args, folder)
         problem = _usage(args)
         if problem:
             return refuse(EX_USAGE, problem)
         with _signals() as second:
-            return _Test(args, old, second).run()
+            return _Test(args, old, second, folder).run()
     except Failure as failure:
         return refuse(failure.status, failure.message, failure.advice)
     except KeyboardInterrupt:
@@ -100,14 +105,19 @@ def run(args: argparse.Namespace) -> int:
         return refuse(EX_CANTCREAT, str(error))
 
 
-def _earlier(args: argparse.Namespace) -> Run | None:
-    """The run that is to be resumed or cleaned up after; its options are put into `args`.  Raises Failure."""
+def _earlier(args: argparse.Namespace, folder: results.Folder) -> Run | None:
+    """The run that is to be resumed or cleaned up after; its options are put into `args`.  Its directory is taken, so
+    that no other run has it.  Raises Failure and OSError."""
     where = args.resume or args.clean_up
     if not where:
         return None
+    place = results.real(where)
+    if not (place / OPTIONS).exists():
+        raise Failure(EX_USAGE, f"{where} has no run of this test: there is no {OPTIONS}")
+    folder.take(place)
     try:
-        options = json.loads((Path(where) / OPTIONS).read_text(encoding="utf-8"))
-        old = reboottest.from_json(json.loads((Path(where) / RESULTS).read_text(encoding="utf-8")))
+        options = json.loads((place / OPTIONS).read_text(encoding="utf-8"))
+        old = reboottest.from_json(json.loads((place / RESULTS).read_text(encoding="utf-8")))
         if args.nodes:
             raise Failure(EX_USAGE, "the nodes and all that belongs to the test are those of the run in " + where)
         for key in KEPT:
@@ -238,9 +248,12 @@ class Records:
 
 
 class _Test:
-    def __init__(self, args: argparse.Namespace, old: Run | None, last_words: list[str]) -> None:
+    def __init__(
+        self, args: argparse.Namespace, old: Run | None, last_words: list[str], folder: results.Folder
+    ) -> None:
         self.args = args
         self.old = old
+        self.folder = folder
         self.last_words = last_words
         self.out: TextIO = sys.stderr if args.json else sys.stdout
         self.progress = terminal.Progress(self.out)
@@ -250,7 +263,7 @@ class _Test:
         self.down: list[Finding] = []  # of a stack that is not up
         self.began = time.monotonic()
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        self.place = Path(args.resume or args.clean_up or args.to or f"drbdocfs-reboot-test-{stamp}").absolute()
+        self.place = results.real(args.resume or args.clean_up or args.to or f"drbdocfs-reboot-test-{stamp}")
 
     def tell(self, text: str) -> None:
         """A line that stays, with the seconds since the begin."""
@@ -259,9 +272,8 @@ class _Test:
 
     def run(self) -> int:
         """Look, ask, do."""
-        if self.old is None and (self.place / RESULTS).exists():
-            advice = f"--resume {self.place}, or another --to"
-            return refuse(EX_USAGE, f"{self.place} has results of a run already", advice)
+        results.look(self.place)
+        self._unused()
         where = self.args.nodes.split(",")
         found = [nodes.Node(one, self.args.ssh_config) for one in where]
         versions = self._reach(found)
@@ -284,10 +296,12 @@ class _Test:
                 return refuse(EX_USAGE, f"this reboots {names}, and there is nobody to ask", "--yes")
             if not ask.yes(f"{self.args.cycles} cycles, '{self.args.pattern}', on {names}. Reboot them?"):
                 return refuse(EX_INTERRUPTED, "nothing was done")
-        files.make_directory(str(self.place))
+        if self.old is None:
+            self.folder.take(self.place)
+            self._unused()  # another one may have come and gone meanwhile
         options = {key: getattr(self.args, key) for key in KEPT}
         options["ssh_config"] = os.path.abspath(self.args.ssh_config) if self.args.ssh_config else ""
-        _write(self.place / OPTIONS, json.dumps(options, indent=2))
+        results.write(self.place / OPTIONS, json.dumps(options, indent=2))
         result = self.old or Run(
             stack=self.stack,
             nodes=tuple(self.nodes),
@@ -301,6 +315,11 @@ class _Test:
         return self._cycles(replace(result, ended=RUNNING), plan)
 
     # Before
+
+    def _unused(self) -> None:
+        if self.old is None and (self.place / RESULTS).exists():
+            advice = f"--resume {shlex.quote(str(self.place))}, or another --to"
+            raise Failure(EX_USAGE, f"{self.place} has results of a run already", advice)
 
     def _reach(self, found: Sequence[nodes.Node]) -> dict[str, dict[str, str]]:
         """Log in at both, learn their names and versions.  Raises Failure."""
@@ -521,9 +540,9 @@ class _Test:
 
     def _save(self, result: Run) -> None:
         """The three files, each whole or as before."""
-        _write(self.place / RESULTS, json.dumps(reboottest.to_json(result), indent=2) + "\n")
-        _write(self.place / "junit.xml", reboottest_junit.junit(result))
-        _write(self.place / "report.html", reboottest_html.page(result))
+        results.write(self.place / RESULTS, json.dumps(reboottest.to_json(result), indent=2) + "\n")
+        results.write(self.place / "junit.xml", reboottest_junit.junit(result))
+        results.write(self.place / "report.html", reboottest_html.page(result))
 
     def _report(self, result: Run) -> None:
         print(file=self.out)
@@ -532,16 +551,6 @@ class _Test:
         print(f"results: {self.place}/report.html, junit.xml, {RESULTS}", file=self.out, flush=True)
         if self.args.json:
             print(json.dumps(reboottest.to_json(result), indent=2))
-
-
-def _write(path: Path, text: str) -> None:
-    # Not files.write: this machine's own root, and a link is replaced.
-    new = path.with_name(path.name + ".new")
-    with new.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
 
 
 def _remaining(result: Run, planned: int) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from drbdocfs_boot import reboottest
 from drbdocfs_boot.cli import main
 from drbdocfs_boot.tools import ask, nodes, system
+from drbdocfs_boot.tools import results as folders
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Result
 from drbdocfs_boot.verbs import reboot_test
@@ -288,6 +291,86 @@ def test_results_of_another_run_are_not_written_over(pair: Pair, capsys: pytest.
     assert call("--cycles", "1", "--yes", "--to", "out") == 0
     assert call("--cycles", "1", "--yes", "--to", "out") == 2
     assert "--resume" in capsys.readouterr().err
+
+
+@pytest.fixture
+def done(pair: Pair) -> Path:
+    """The results of a run."""
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    once(pair)
+    return Path("out")
+
+
+def test_results_are_for_their_owner_only(done: Path) -> None:
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [done, *done.iterdir()]}
+    files = dict.fromkeys(("lock", "run.json", "options.json", "junit.xml", "report.html"), 0o600)
+    assert modes == {"out": 0o700, **files}
+
+
+@pytest.mark.parametrize("name", ["options.json", "options.json.new", "run.json.new", "report.html.new", "junit.xml"])
+def test_a_link_in_the_place_of_a_result_is_not_followed(pair: Pair, name: str) -> None:
+    Path("target").write_text("untouched")
+    Path("out").mkdir()
+    Path("out", name).symlink_to(Path("target").absolute())
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    assert Path("target").read_text() == "untouched"
+    assert not any(path.is_symlink() for path in Path("out").iterdir())
+
+
+OTHERS = ["--to", "--resume", "--clean-up"]
+
+
+def with_directory(option: str) -> int:
+    if option == "--to":
+        return call("--cycles", "1", "--yes", "--to", "out")
+    return main(["reboot-test", option, "out"])
+
+
+@pytest.mark.parametrize("option", OTHERS)
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o1777])
+def test_a_directory_in_which_others_may_write_is_refused(
+    pair: Pair, done: Path, option: str, mode: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if option == "--to":
+        (done / "run.json").unlink()
+    done.chmod(mode)
+    assert with_directory(option) == 2
+    assert "others may write in" in capsys.readouterr().err
+    assert pair.cleaned == 1
+    assert option != "--to" or not (done / "run.json").exists()
+
+
+@pytest.mark.parametrize("option", OTHERS)
+def test_a_directory_of_another_users_is_refused(
+    pair: Pair, done: Path, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if option == "--to":
+        (done / "run.json").unlink()
+    monkeypatch.setattr(os, "geteuid", lambda: done.stat().st_uid + 1)
+    assert with_directory(option) == 2
+    assert "belongs to another user" in capsys.readouterr().err
+    assert pair.cleaned == 1
+    assert option != "--to" or not (done / "run.json").exists()
+
+
+@pytest.mark.parametrize("option", OTHERS)
+def test_one_run_at_a_time_has_a_directory(
+    pair: Pair, done: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if option == "--to":
+        (done / "run.json").unlink()
+    with folders.Folder() as other:
+        other.take(folders.real("out"))
+        assert with_directory(option) == 75
+        assert "another run uses" in capsys.readouterr().err
+        assert pair.cleaned == 1
+    assert with_directory("--clean-up" if option == "--resume" else option) == 0
+
+
+def test_a_directory_without_a_run_is_left_as_it_is(pair: Pair) -> None:
+    Path("out").mkdir()
+    assert main(["reboot-test", "--resume", "out"]) == 2
+    assert not list(Path("out").iterdir())
 
 
 def test_json_stands_alone_on_standard_output(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
