@@ -40,11 +40,15 @@ from drbdocfs_boot.tools.failure import Failure
 
 RESULTS = "run.json"
 OPTIONS = "options.json"
+# The parser has none of them, so that what was given is seen.
+DEFAULTS: dict[str, Any] = {
+    "stack": "", "nodes": "", "cycles": 10, "pattern": "alternate", "stagger": 30.0, "power_off": "", "power_on": "",
+    "power_limit": 60.0, "boot_limit": 600.0, "shutdown_limit": 180.0, "data": True, "go_on": False,
+    "unhealthy": False, "ssh_config": "", "to": "", "dry_run": False,
+}  # fmt: skip
 # What a resumed run takes from the one before.
-KEPT = (
-    "stack", "nodes", "cycles", "pattern", "stagger", "power_off", "power_on", "power_limit", "boot_limit",
-    "shutdown_limit", "data", "go_on", "unhealthy", "ssh_config",
-)  # fmt: skip
+KEPT = tuple(key for key in DEFAULTS if key not in ("to", "dry_run"))
+LONGEST = 86400.0  # seconds, of each option that has some
 DIRECTORY = ".drbdocfs-reboot-test"  # below the mount point
 LOOK_LIMIT = 300.0  # seconds for the questions before the first cycle
 RACE_NAMES, RACE_ROUNDS = 8, 8  # of each kind and each cycle: few, as each costs a turn over ssh
@@ -52,31 +56,39 @@ WRITE_LIMIT = 120.0  # seconds until a writer's first record: the peer's power m
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stack", metavar="STACK", nargs="?", default="", help="the stack (default: the only one)")
+    parser.add_argument("stack", metavar="STACK", nargs="?", help="the stack (default: the only one)")
     parser.add_argument("--nodes", metavar="A,B", help="the two nodes, as ssh reaches them: HOST or USER@HOST")
-    parser.add_argument("--cycles", metavar="N", type=int, default=10, help="how many cycles (default: 10)")
-    parser.add_argument("--pattern", choices=tuple(PATTERNS), default="alternate", help="who goes down in a cycle")
-    parser.add_argument("--stagger", metavar="SECONDS", type=_seconds, default=30.0, help="time between the two (30)")
+    parser.add_argument("--cycles", metavar="N", type=int, help="how many cycles (default: 10)")
+    parser.add_argument("--pattern", choices=tuple(PATTERNS), help="who goes down in a cycle")
+    parser.add_argument("--stagger", metavar="SECONDS", type=_seconds, help="time between the two (30)")
     parser.add_argument("--power-off", metavar="COMMAND", help="switches the power of {node} off")
     parser.add_argument("--power-on", metavar="COMMAND", help="switches the power of {node} on")
-    parser.add_argument("--power-limit", metavar="SECONDS", type=_seconds, default=60.0, help="for each of them (60)")
-    parser.add_argument("--boot-limit", metavar="SECONDS", type=_seconds, default=600.0, help="for a boot (600)")
-    parser.add_argument("--shutdown-limit", metavar="SECONDS", type=_seconds, default=180.0, help="to go down (180)")
-    parser.add_argument("--no-data", dest="data", action="store_false", help="write and look for no records")
-    parser.add_argument("--continue", dest="go_on", action="store_true", help="go on after a cycle with a finding")
-    parser.add_argument("--unhealthy", action="store_true", help="begin although the cluster is not healthy")
-    parser.add_argument("--ssh-config", metavar="FILE", default="", help="a configuration file for ssh")
+    parser.add_argument("--power-limit", metavar="SECONDS", type=_seconds, help="for each of them (60)")
+    parser.add_argument("--boot-limit", metavar="SECONDS", type=_seconds, help="for a boot (600)")
+    parser.add_argument("--shutdown-limit", metavar="SECONDS", type=_seconds, help="to go down (180)")
+    parser.add_argument(
+        "--no-data", dest="data", action="store_false", default=None, help="write and look for no records"
+    )
+    parser.add_argument(
+        "--continue", dest="go_on", action="store_true", default=None, help="go on after a cycle with a finding"
+    )
+    parser.add_argument(
+        "--unhealthy", action="store_true", default=None, help="begin although the cluster is not healthy"
+    )
+    parser.add_argument("--ssh-config", metavar="FILE", help="a configuration file for ssh")
     parser.add_argument("--to", metavar="DIR", help="where the results go")
     parser.add_argument("--resume", metavar="DIR", help="go on with the run whose results are there")
     parser.add_argument("--clean-up", metavar="DIR", help="remove what a run that was killed has left on the nodes")
     parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
-    parser.add_argument("--dry-run", action="store_true", help="look at the nodes, say what would be done, and end")
+    parser.add_argument(
+        "--dry-run", action="store_true", default=None, help="look at the nodes, say what would be done, and end"
+    )
     parser.add_argument("--json", action="store_true", help="the results as JSON at the end")
 
 
 def _seconds(text: str) -> float:
     value = float(text)
-    if not 0 <= value <= 86400:
+    if not 0 <= value <= LONGEST:
         raise argparse.ArgumentTypeError("seconds, at most a day")
     return value
 
@@ -108,9 +120,20 @@ def _run(args: argparse.Namespace, folder: results.Folder) -> int:
 def _earlier(args: argparse.Namespace, folder: results.Folder) -> Run | None:
     """The run that is to be resumed or cleaned up after; its options are put into `args`.  Its directory is taken, so
     that no other run has it.  Raises Failure and OSError."""
+    given = [key for key in DEFAULTS if getattr(args, key) is not None]
+    for key in DEFAULTS.keys() - set(given):
+        setattr(args, key, DEFAULTS[key])
     where = args.resume or args.clean_up
     if not where:
         return None
+    if args.resume and args.clean_up:
+        raise Failure(EX_USAGE, "--resume and --clean-up: one of them")
+    if given:
+        words = ", ".join(
+            {"stack": "STACK", "data": "--no-data", "go_on": "--continue"}.get(key, _option(key)) for key in given
+        )
+        option = "--resume" if args.resume else "--clean-up"
+        raise Failure(EX_USAGE, f"{words}: {option} takes all that from the run in {where}", "leave that out")
     place = results.real(where)
     if not (place / OPTIONS).exists():
         raise Failure(EX_USAGE, f"{where} has no run of this test: there is no {OPTIONS}")
@@ -118,25 +141,41 @@ def _earlier(args: argparse.Namespace, folder: results.Folder) -> Run | None:
     try:
         options = json.loads((place / OPTIONS).read_text(encoding="utf-8"))
         old = reboottest.from_json(json.loads((place / RESULTS).read_text(encoding="utf-8")))
-        if args.nodes:
-            raise Failure(EX_USAGE, "the nodes and all that belongs to the test are those of the run in " + where)
         for key in KEPT:
-            setattr(args, key, options[key])
-    except (OSError, ValueError, KeyError) as error:
+            setattr(args, key, _kept(key, options[key]))
+        if (args.pattern, args.cycles) != (old.pattern, old.planned) or args.stack not in ("", old.stack):
+            raise ValueError(f"{OPTIONS} and {RESULTS} are not of the same run")
+        if len(old.nodes) != 2 or not all(nodes.NAME.match(name) for name in old.nodes):
+            raise ValueError(f"{RESULTS} does not have the names of two nodes")
+    except KeyError as error:
+        raise Failure(EX_USAGE, f"{where} has no run of this test: {OPTIONS} has no {error}") from None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise Failure(EX_USAGE, f"{where} has no run of this test: {error}") from None
     return old
 
 
+def _option(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _kept(key: str, value: Any) -> Any:
+    """An option of the run before.  Raises ValueError for what cannot be one."""
+    known = DEFAULTS[key]
+    if isinstance(known, float) and type(value) in (int, float) and 0 <= value <= LONGEST:
+        return float(value)
+    if type(value) is not type(known) or isinstance(known, float) or (key == "pattern" and value not in PATTERNS):
+        raise ValueError(f"{OPTIONS} has {_option(key)} as {value!r}")
+    return value
+
+
 def _usage(args: argparse.Namespace) -> str:
-    given = (args.nodes or "").split(",")
+    given = args.nodes.split(",")
     if len(given) != 2 or not all(given) or given[0] == given[1] or any(one.startswith("-") for one in given):
         return "--nodes A,B: two nodes, as ssh reaches them"
     if not 1 <= args.cycles <= 100000:
         return f"--cycles {args.cycles}: 1 to 100000"
     if args.pattern.startswith("power") and not (args.power_off and args.power_on):
         return f"--pattern {args.pattern} needs --power-off and --power-on"
-    if (args.resume or args.clean_up) and args.to:
-        return "--to is for a new run; the results of this one go to where it began"
     return ""
 
 
@@ -348,6 +387,13 @@ class _Test:
                 raise Failure(
                     EX_USAGE, f"{node.where} calls itself '{said}' (uname -n), which is no host's name", advice
                 )
+            if self.old is not None and name != self.old.nodes[found.index(node)]:
+                asked = self.old.nodes[found.index(node)]
+                raise Failure(
+                    EX_USAGE,
+                    f"{node.where} is {name} now, and was {asked} in the run that is to be gone on with",
+                    "look where ssh leads: its configuration, the addresses of names",
+                )
             if not product.startswith("drbdocfs "):
                 raise Failure(EX_UNAVAILABLE, f"{node.where} has no drbdocfs", "install drbdocfs-boot there")
             ids[boot] = node.where
@@ -402,6 +448,7 @@ class _Test:
             result = call.wait()
             try:
                 said = json.loads(result.out)
+                entries = _entries(said, "stacks" if verb == "status" else "findings")
             except ValueError:
                 text = f"'{scripts[verb]}': {result.err.strip() or f'exit {result.code}'}"
                 if "there is no stack" in text:
@@ -411,28 +458,28 @@ class _Test:
                 found[verb].append(Finding(name, CHECK, text))
                 continue
             if verb == "status":
-                self._know(name, said)
-                own: Any = next((one for one in said["stacks"] if one["name"] == self.stack), {})
+                self._know(name, entries)
+                own = next((one for one in entries if one.get("name") == self.stack), {})
                 if own.get("state") != "up":
                     found[verb].append(Finding(name, CHECK, f"the stack {self.stack} is {own.get('state', 'unknown')}"))
                 elif result.code != 0:
                     found[verb].append(Finding(name, CHECK, f"status: {result.err.strip() or f'exit {result.code}'}"))
             else:
                 found[verb] += [
-                    Finding(name, CHECK, f"{one['code']} {one['where']}: {one['message']}")
-                    for one in said.get("findings", ())
+                    Finding(name, CHECK, f"{one.get('code')} {one.get('where')}: {one.get('message')}")
+                    for one in entries
                     if one.get("severity") == "error"
                 ]
         return found
 
-    def _know(self, name: str, said: Any) -> None:
-        names = [one["name"] for one in said.get("stacks", ())]
+    def _know(self, name: str, stacks: Sequence[Mapping[str, Any]]) -> None:
+        names = [str(one.get("name")) for one in stacks]
         if not self.stack and len(names) != 1:
             raise Failure(EX_USAGE, f"{name} has {', '.join(names) or 'no stack'}: say which", "STACK")
         self.stack = self.stack or names[0]
-        for one in said["stacks"]:
-            if one["name"] == self.stack:
-                self.mount = one["mountpoint"]
+        for one in stacks:
+            if one.get("name") == self.stack:
+                self.mount = str(one.get("mountpoint") or "")
 
     def _dry_run(self, plan: Sequence[Sequence[reboottest.Down]]) -> int:
         for number, downs in enumerate(plan, 1):
@@ -551,6 +598,14 @@ class _Test:
         print(f"results: {self.place}/report.html, junit.xml, {RESULTS}", file=self.out, flush=True)
         if self.args.json:
             print(json.dumps(reboottest.to_json(result), indent=2))
+
+
+def _entries(said: object, key: str) -> list[dict[str, Any]]:
+    """A list of objects in a node's JSON.  Raises ValueError where there is none."""
+    found = said.get(key) if isinstance(said, dict) else None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ValueError(f"no {key}")
+    return found
 
 
 def _remaining(result: Run, planned: int) -> str:

@@ -47,6 +47,7 @@ class Pair:
         self.unreachable = ""
         self.state = "up"
         self.errors: list[dict[str, str]] = []
+        self.status = self.check = ""  # JSON, in the place of what they say
         self.interrupt_at = float("inf")
         self.left: list[str] = []
         self.cleaned = 0
@@ -69,9 +70,9 @@ class Pair:
             def call(self, command: str, limit: float) -> Done:
                 if command.startswith("drbdocfs status"):
                     own = test_rebootfacts.stack(state=pair.state)
-                    return Done(Result(0, json.dumps({"stacks": [own]}), ""))
+                    return Done(Result(0, pair.status or json.dumps({"stacks": [own]}), ""))
                 if command.startswith("drbdocfs check"):
-                    return Done(Result(0, json.dumps({"findings": pair.errors}), ""))
+                    return Done(Result(0, pair.check or json.dumps({"findings": pair.errors}), ""))
                 return self.played.call(command, limit)
 
         class Records(reboot_test.NoData):
@@ -365,6 +366,92 @@ def test_one_run_at_a_time_has_a_directory(
         assert "another run uses" in capsys.readouterr().err
         assert pair.cleaned == 1
     assert with_directory("--clean-up" if option == "--resume" else option) == 0
+
+
+OWN_OPTIONS = (
+    "web", "--nodes first,second", "--cycles 10", "--pattern alternate", "--stagger 30", "--power-off x",
+    "--power-on x", "--power-limit 60", "--boot-limit 600", "--shutdown-limit 180", "--no-data", "--continue",
+    "--unhealthy", "--ssh-config x", "--to out", "--dry-run", "--cycles 5 --continue",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["--resume", "--clean-up"])
+def test_an_option_that_the_run_before_has_is_refused_beside_it_even_where_it_is_the_default(
+    pair: Pair, done: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (done / "run.json").read_bytes()
+    capsys.readouterr()
+    for words in OWN_OPTIONS:
+        assert main(["reboot-test", *words.split(), option, "out", "--yes"]) == 2
+        said = capsys.readouterr().err
+        assert all(word in said for word in words.replace("web", "STACK").split() if word[0] in "-S"), words
+        assert option in said
+    assert pair.cleaned == 1
+    assert (done / "run.json").read_bytes() == before
+
+
+def test_to_resume_and_to_clean_up_are_not_done_together(pair: Pair, done: Path) -> None:
+    assert main(["reboot-test", "--resume", "out", "--clean-up", "out"]) == 2
+    assert pair.cleaned == 1
+
+
+DAMAGED: tuple[Any, ...] = (
+    {"cycles": "10"}, {"cycles": True}, {"cycles": 7}, {"nodes": 5}, {"pattern": 7}, {"pattern": "all"},
+    {"pattern": "both"}, {"boot_limit": "x"}, {"boot_limit": -1}, {"stagger": float("nan")}, {"data": 1},
+    {"power_off": None}, {"ssh_config": ["x"]}, {"stack": "other"}, [], 5, None, "words",
+)  # fmt: skip
+
+
+def test_damaged_options_are_refused_in_words(pair: Pair, done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = done / "options.json"
+    whole = json.loads(file.read_text())
+    lacking: list[Any] = [{own: whole[own] for own in whole if own != key} for key in reboot_test.KEPT]
+    changed = [{**whole, **change} if isinstance(change, dict) else change for change in DAMAGED]
+    capsys.readouterr()
+    for options in [*lacking, *changed]:
+        file.write_text(json.dumps(options))
+        assert main(["reboot-test", "--resume", "out", "--yes"]) == 2, options
+        assert "no run of this test" in capsys.readouterr().err
+    file.write_text("{")
+    assert main(["reboot-test", "--resume", "out", "--yes"]) == 2
+    assert pair.cleaned == 1
+
+
+def test_results_without_two_nodes_are_refused(pair: Pair, done: Path) -> None:
+    file = done / "run.json"
+    whole = json.loads(file.read_text())
+    for names in (5, [], ["a"], ["a", "$(x)"], [1, 2], "abc"):
+        file.write_text(json.dumps({**whole, "nodes": names}))
+        assert main(["reboot-test", "--resume", "out", "--yes"]) == 2, names
+
+
+@pytest.mark.parametrize("option", ["--resume", "--clean-up"])
+@pytest.mark.parametrize("now", [{"b": "c"}, {"a": "b", "b": "a"}], ids=["another", "exchanged"])
+def test_a_run_goes_on_with_the_machines_that_it_had_only(
+    pair: Pair, done: Path, option: str, now: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair.calls_itself = now
+    assert main(["reboot-test", option, "out", *(["--yes"] if option == "--resume" else [])]) == 2
+    assert "and was" in capsys.readouterr().err
+    assert pair.cleaned == 1
+
+
+@pytest.mark.parametrize("said", ["[]", "5", "{}", '{"stacks": 5}', '{"stacks": [5]}', '{"findings": {}}'])
+@pytest.mark.parametrize("verb", ["status", "check"])
+def test_what_a_node_says_in_a_form_that_is_not_ours_is_a_finding(
+    pair: Pair, verb: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setattr(pair, verb, said)
+    assert call("web", "--yes") == 1
+    assert f"a: check: 'drbdocfs {verb} web --json'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stacks", [[{}], [{"name": 5}], [{"name": "web"}]])
+def test_a_stack_of_which_a_node_says_little_is_not_healthy(pair: Pair, stacks: list[dict[str, Any]]) -> None:
+    pair.status = json.dumps({"stacks": stacks})
+    assert call("web", "--yes") == 1
+    pair.check = json.dumps({"findings": [{"severity": "error"}]})
+    assert call("--yes") in (1, 2)
 
 
 def test_a_directory_without_a_run_is_left_as_it_is(pair: Pair) -> None:
