@@ -250,15 +250,26 @@ class Records:
         self._writers.stop(self._hosts[node], 10.0)
 
     def verify(self, nodes: Sequence[str]) -> tuple[list[Finding], int]:
-        """Each acknowledged record has to be whole on every node that is up.  Writers that have ended begin again."""
-        found = [finding for node in nodes for finding in self.start(node)]
-        count = len(self._writers.notes().acks)
+        """Each acknowledged record has to be whole on every node that is up, and each of them has to write.  Writers
+        that have ended begin again."""
+        found = [finding for node in nodes for finding in [*self.start(node), *self._stands(node)][:1]]
+        count = 0
         try:
+            count = len(self._writers.notes().acks)
             result = self._writers.findings([self._hosts[node] for node in nodes])
         except Failure as failure:
             return [*found, Finding("", DATA, f"the records could not be looked for: {failure.message}")], count
         found += [Finding("", DATA, words) for words in result.words]
         return [*found, *self._races(nodes)], count
+
+    def _stands(self, node: str) -> list[Finding]:
+        """A writer that is there, and acknowledges nothing."""
+        host = self._hosts[node]
+        if not self._writers.running(host) or self._writers.await_record(host, WRITE_LIMIT):
+            return []
+        if self._writers.running(host):
+            return [Finding(node, DATA, f"writing stands still: nothing was acknowledged in {WRITE_LIMIT:.0f} s")]
+        return [Finding(node, DATA, "its writer has ended by itself")]
 
     def _races(self, nodes: Sequence[str]) -> list[Finding]:
         """One winner for each name, no stale read; where both can play."""

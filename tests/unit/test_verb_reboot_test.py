@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from drbdocfs_boot import reboottest
+from drbdocfs_boot import datacheck, reboottest
 from drbdocfs_boot.cli import main
 from drbdocfs_boot.tools import ask, nodes, system
 from drbdocfs_boot.tools import results as folders
@@ -32,6 +32,44 @@ class Clock:
 
     def strftime(self, form: str) -> str:
         return "20261124-120000"
+
+
+class Writers:
+    """Writers that run on all nodes, and stand still or end on some as soon as they are looked at."""
+
+    def __init__(self, stands: str = "", ends: str = "", full: bool = False) -> None:
+        self.stands, self.ends, self.full = stands, ends, full
+        self.up = {"a", "b"}
+
+    def running(self, host: Any) -> bool:
+        return host.name in self.up
+
+    def start(self, host: Any, limit: float) -> str:
+        raise Failure(69, f"{host.name}: the writer has ended: no")
+
+    def await_record(self, host: Any, limit: float) -> bool:
+        if host.name == self.ends:
+            self.up.discard(host.name)
+        return host.name not in (self.stands, self.ends)
+
+    def notes(self) -> datacheck.Notes:
+        if self.full:
+            raise Failure(73, "what was acknowledged could not be noted: No space left")
+        return datacheck.Notes((), (datacheck.Ack("a", "s", 1, 0.0, 0.0, 0.0),))
+
+    def findings(self, hosts: Any) -> datacheck.Findings:
+        return datacheck.judge(datacheck.Notes((), ()), [])
+
+    def races(self, *_: object) -> datacheck.RaceFindings:
+        return datacheck.together([])
+
+
+def verified(writers: Writers, tmp_path: Path) -> tuple[list[tuple[str, str]], int]:
+    records = reboot_test.Records({name: nodes.Node(name) for name in "ab"}, "/mnt", tmp_path)
+    records._writers = writers  # type: ignore[assignment]
+    found, count = records.verify(["a", "b"])
+    assert {finding.kind for finding in found} <= {reboottest.DATA}
+    return [(finding.node, finding.text) for finding in found], count
 
 
 class Pair:
@@ -458,6 +496,28 @@ def test_a_directory_without_a_run_is_left_as_it_is(pair: Pair) -> None:
     Path("out").mkdir()
     assert main(["reboot-test", "--resume", "out"]) == 2
     assert not list(Path("out").iterdir())
+
+
+def test_nodes_that_write_have_no_finding(tmp_path: Path) -> None:
+    assert verified(Writers(), tmp_path) == ([], 1)
+
+
+def test_a_writer_that_stands_still_is_found(tmp_path: Path) -> None:
+    found = [("b", "writing stands still: nothing was acknowledged in 120 s")]
+    assert verified(Writers(stands="b"), tmp_path) == (found, 1)
+
+
+def test_a_writer_that_ends_is_found_once(tmp_path: Path) -> None:
+    assert verified(Writers(ends="a"), tmp_path) == ([("a", "its writer has ended by itself")], 1)
+    writers = Writers()
+    writers.up = {"b"}  # and a cannot begin again
+    assert verified(writers, tmp_path) == ([("a", "nothing can be written: a: the writer has ended: no")], 1)
+
+
+def test_acknowledgements_that_were_lost_here_are_found(tmp_path: Path) -> None:
+    ((node, text),), count = verified(Writers(full=True), tmp_path)
+    assert (node, count) == ("", 0)
+    assert "No space left" in text
 
 
 def test_json_stands_alone_on_standard_output(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
