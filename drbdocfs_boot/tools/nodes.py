@@ -120,8 +120,7 @@ class Node:
             raise Failure(
                 EX_UNAVAILABLE,
                 f"{self.where} is not reachable by ssh: {said}",
-                "root has to get in there by key, without a question: try 'ssh -o BatchMode=yes "
-                 f"{self.where} true'",
+                f"root has to get in there by key, without a question: try 'ssh -o BatchMode=yes {self.where} true'",
             )
         return result
 
