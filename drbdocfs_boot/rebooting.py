@@ -30,6 +30,9 @@ EVERY = 2.0  # seconds between two looks at a node
 PROBE_LIMIT = 30.0
 ORDER_LIMIT = 60.0
 FACTS_LIMIT = 240.0
+# A switch may be busy for a while, as a management board that restarts is.
+ON_EVERY = 5.0
+ON_LIMIT = 120.0  # seconds from the first order on
 GONE_LIMIT = 60.0  # seconds after the power was cut, until a node that still answers was not cut
 # ssh's own exit status, and that of a call that was killed at its limit (tools.nodes).
 UNREACHED = (255, -1)
@@ -103,6 +106,7 @@ class Fall:
         self.before = boot_id
         self.boot_id = ""
         self.findings: list[Finding] = []
+        self.told: list[Finding] = []
         self.gone: float | None = None
         self.answered: float | None = None
         self.up: float | None = None
@@ -114,7 +118,9 @@ class Fall:
         self._next = 0.0
         self._call: Running | None = None
         self._same = False  # the power was not cut: the boot may be the same
-        self._tries = 0
+        self._on_began: float | None = None
+        self._doubtful = False  # power off was ordered, and is not known to have ended well: it may still come
+        self._heard = True  # the last question was answered
 
     @property
     def over(self) -> bool:
@@ -124,14 +130,21 @@ class Fall:
     @property
     def dark(self) -> bool:
         """Its power was ordered off, and not on again."""
-        return self._state in ("off", "cut", "on")
+        return self._state in ("off", "cut", "on", "last")
+
+    @property
+    def doubtful(self) -> bool:
+        """Its power was ordered off, and that may still come about."""
+        return self._doubtful
 
     def step(self, now: float) -> None:
         """Look at it; `now` in seconds since the round began."""
         if self._state == "wait":
             if now >= self.down.after:
                 self._order(now)
-        elif self._state in ("order", "off", "on"):
+        elif self._state in ("order", "off", "on", "last"):
+            if self._state == "on" and self._call is None and now >= self._next:
+                self._call = self._given.power("on", self.node)
             result = self._call.done() if self._call else None
             if result is not None:
                 self._call = None
@@ -151,15 +164,19 @@ class Fall:
         self._state, self.doing, self._since = state, doing, now
 
     def _find(self, kind: str, text: str, journal: str = "") -> None:
-        self.findings.append(Finding(self.node, kind, text, journal))
+        finding = Finding(self.node, kind, text, journal)
+        self.findings.append(finding)
+        self.told.append(finding)
         self._given.tell(f"{self.node}: {kind}: {text}")
 
     def _order(self, now: float) -> None:
         self._ordered = now
         if self.down.how == POWER:
             self._given.tell(f"{self.node}: its power is switched off")
-            self._call = self._given.power("off", self.node)
+            # Before the command begins: an interruption in between has to find the node dark.
             self._to("off", "the power to be off", now)
+            self._doubtful = True
+            self._call = self._given.power("off", self.node)
         else:
             self._given.tell(f"{self.node}: it is told to reboot")
             self._call = self._given.nodes[self.node].call("systemctl --no-block reboot", ORDER_LIMIT)
@@ -174,31 +191,52 @@ class Fall:
                 self._given.data.stop(self.node)
                 self._to("going", "it to go down", now)
         elif self._state == "off":
+            self._doubtful = result.code != 0
             if result.code != 0:
                 self._find(POWER_COMMAND, f"the command for power off: {result.said or f'exit {result.code}'}")
                 self._same = True
                 self._switch_on(now)
             else:
                 self._to("cut", "it to be gone", now)
+        elif self._state == "last":
+            self._to("over", "", now)
         elif result.code != 0:
-            self._tries += 1
-            if self._tries == 1:
-                self._given.tell(f"{self.node}: the command for power on has failed, once more")
-                self._switch_on(now)
-            else:
-                self._find(POWER_COMMAND, f"the command for power on: {result.said or f'exit {result.code}'}")
-                self._to("over", "", now)
+            self._on_failed(result, now)
         else:
             self._to("answering", "it to answer", now)
 
     def _switch_on(self, now: float) -> None:
-        self._call = self._given.power("on", self.node)
+        self._on_began = None
         self._to("on", "the power to be on", now)
+        self._call = self._given.power("on", self.node)
+
+    def _on_failed(self, result: Result, now: float) -> None:
+        if self._on_began is None:
+            self._on_began = now
+            text = "the command for power on has failed; it is tried again"
+            self._given.tell(f"{self.node}: {text} every {ON_EVERY:.0f} s: {result.said or f'exit {result.code}'}")
+        passed = now - self._on_began
+        if passed < ON_LIMIT:
+            self._next = now + ON_EVERY
+            return
+        said = result.said or f"exit {result.code}"
+        self._find(POWER_COMMAND, f"the command for power on: {said} (for {passed:.0f} s); it may be without power")
+        self._to("over", "", now)
+
+    def _give_up(self, now: float) -> None:
+        """Nothing more is waited for.  The power may have gone after it was ordered on: where nothing answers, it is
+        ordered once more."""
+        if self.down.how != POWER or self._heard:
+            self._to("over", "", now)
+            return
+        self._given.tell(f"{self.node}: it may be without power, which is ordered on once more")
+        self._to("last", "the power to be on", now)
+        self._call = self._given.power("on", self.node)
 
     def _seen(self, result: Result, now: float) -> None:
         lines = [*result.out.split("\n"), "", "", ""]
         here, target, system = (line.strip() for line in lines[:3])
-        reached = result.code not in UNREACHED and bool(here)
+        reached = self._heard = result.code not in UNREACHED and bool(here)
         if self._state == "cut":
             self._seen_cut(reached and here == self.before, now)
         elif self._state in ("going", "answering"):
@@ -215,7 +253,7 @@ class Fall:
         if self._state == "rising" and now - self._since > self._given.limits.boot:
             text = f"the stack is not up {self._given.limits.boot:.0f} s after it answered ({target or 'no answer'})"
             self._find(TIME_LIMIT, text)
-            self._to("over", "", now)
+            self._give_up(now)
 
     def _seen_cut(self, there: bool, now: float) -> None:
         if there and now - self._since <= GONE_LIMIT:
@@ -250,36 +288,71 @@ class Fall:
             self.doing = "it to answer"
             if passed > limits.shutdown + limits.boot:
                 self._find(UNREACHABLE, f"it does not answer {passed:.0f} s after the order")
-                self._to("over", "", now)
+                self._give_up(now)
 
-    def rescue(self) -> str:
-        """An interruption: no power stays off.  What is left, in words; "" for nothing."""
-        if not self.dark:
-            return ""
-        if self._call is not None:
-            self._call.wait()
-            self._call = None
-        for _ in range(2):
-            if self._given.power("on", self.node).wait().code == 0:
+    def rescue(self) -> bool:
+        """An interruption, and it is dark: order its power on, once; whether that is done now."""
+        call, self._call = self._call, None
+        if call is not None:
+            code = call.wait().code
+            if self._state == "off":  # on before off has ended might come too early
+                self._doubtful = code != 0
+            elif code == 0:
                 self._to("over", "", 0.0)
-                return ""
-        return f"{self.node} may be without power: its command for power on has failed"
+                return True
+        if self._given.power("on", self.node).wait().code != 0:
+            return False
+        self._to("over", "", 0.0)
+        return True
+
+
+def unanswered(given: Setting, names: Sequence[str]) -> list[str]:
+    """At the end of a run: which of these nodes, whose power was cut in it, do not answer.  Their power is ordered on
+    once more; a switch may say "done" before it is."""
+    text = rebootfacts.probe(given.stack)
+    calls = {name: given.nodes[name].call(text, PROBE_LIMIT) for name in names}
+    silent = [name for name, call in calls.items() if call.wait().code in UNREACHED]
+    for call in [given.power("on", name) for name in silent]:
+        call.wait()
+    return silent
 
 
 class Round:
     """One round; `rescue` after an interruption."""
 
-    def __init__(self, given: Setting, number: int, downs: Sequence[Down], wall: float) -> None:
-        """`wall`: the time of its begin, in seconds since 1970."""
+    def __init__(
+        self, given: Setting, number: int, downs: Sequence[Down], wall: float, known: Mapping[str, str] | None = None
+    ) -> None:
+        """`wall`: the time of its begin, in seconds since 1970.  `known`: `boots` of the round before."""
         self._given = given
         self._number = number
         self._downs = downs
         self._wall = wall
         self.falls: list[Fall] = []
+        self.told: list[Finding] = []  # of the findings those that `tell` has had already
+        self.boots = dict(known or {})  # the nodes' boot ids at its end; none of a node that may still go down
 
     def rescue(self) -> list[str]:
-        """What an interruption leaves of the power switch's work."""
-        return [left for left in (fall.rescue() for fall in self.falls) if left]
+        """An interruption: no power stays off.  The nodes that may be without power all the same."""
+        given = self._given
+        dark = waiting = [fall for fall in self.falls if fall.dark]
+        until = given.clock() + ON_LIMIT
+        while True:
+            waiting = [fall for fall in waiting if not self._rescued(fall)]
+            if not waiting or given.clock() >= until:
+                break
+            names = ", ".join(fall.node for fall in waiting)
+            given.tell(f"{names}: the command for power on has failed; it is tried again")
+            given.sleep(ON_EVERY)
+        return [fall.node for fall in dark if fall in waiting or fall.doubtful]
+
+    def _rescued(self, fall: Fall) -> bool:
+        # Whatever happens to one, the other is not left without power.
+        try:
+            return fall.rescue()
+        except Exception as error:
+            self._given.tell(f"{fall.node}: power on: {error}")
+            return False
 
     def run(self) -> Cycle:
         """To its end."""
@@ -289,6 +362,7 @@ class Round:
         findings = [Finding(name, UNREACHABLE, "it does not answer") for name, boot in before.items() if not boot]
         if findings:
             return Cycle(self._number, self._wall, given.clock() - began, (), tuple(findings))
+        findings += self._between(before)
         self.falls = [Fall(given, down, before[down.node]) for down in self._downs]
         while not all(fall.over for fall in self.falls):
             now = given.clock() - began
@@ -299,14 +373,22 @@ class Round:
             given.sleep(0.2)
         for fall in self.falls:
             findings += fall.findings
+            self.told += fall.told
         facts = self._settle()
         findings += self._judge(facts, before)
+        settled = {fall.node: fall.answered is not None for fall in self.falls}
+        self.boots = {name: one.boot_id for name, one in facts.items() if one.complete and settled.get(name, True)}
         up = [name for name, one in facts.items() if one.complete]
         given.show(f"cycle {self._number}: the records are looked for on {', '.join(up)}")
         wrong, acknowledged = given.data.verify(up)
         findings += wrong
         boots = tuple(self._boot(fall, facts[fall.node]) for fall in self.falls)
         return Cycle(self._number, self._wall, given.clock() - began, boots, tuple(findings), acknowledged)
+
+    def _between(self, before: Mapping[str, str]) -> list[Finding]:
+        """What happened after the last look of the round before."""
+        text = "it has rebooted without an order of this test, after the cycle before"
+        return [Finding(name, RESET, text) for name, boot in before.items() if self.boots.get(name, boot) != boot]
 
     def _ids(self) -> dict[str, str]:
         text = rebootfacts.probe(self._given.stack)

@@ -9,14 +9,15 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from drbdocfs_boot import (
     __version__,
+    exits,
     rebooting,
     reboottest,
     reboottest_html,
@@ -32,7 +33,6 @@ from drbdocfs_boot.exits import (
     EX_TEMPFAIL,
     EX_UNAVAILABLE,
     EX_USAGE,
-    refuse,
 )
 from drbdocfs_boot.reboottest import CHECK, DATA, DONE, INTERRUPTED, PATTERNS, RUNNING, STOPPED, Finding, Run
 from drbdocfs_boot.tools import ask, datacheck, nodes, results, system
@@ -102,16 +102,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, folder: results.Folder) -> int:
+    stop = _Stop()
     try:
         old = _earlier(args, folder)
         problem = _usage(args)
         if problem:
             return refuse(EX_USAGE, problem)
-        with _signals() as second:
-            return _Test(args, old, second, folder).run()
+        with _signals(stop):
+            return _Test(args, old, stop, folder).run()
     except Failure as failure:
         return refuse(failure.status, failure.message, failure.advice)
     except KeyboardInterrupt:
+        if stop.words:  # in the cycles it is caught: only when all was over
+            return refuse(EX_INTERRUPTED, "interrupted at the end; the results are whole")
+        if args.clean_up:
+            return refuse(EX_INTERRUPTED, "interrupted; records may still be on the nodes")
         return refuse(EX_INTERRUPTED, "interrupted before the first cycle; nothing was rebooted")
     except OSError as error:
         return refuse(EX_CANTCREAT, str(error))
@@ -179,30 +184,83 @@ def _usage(args: argparse.Namespace) -> str:
     return ""
 
 
-@contextmanager
-def _signals() -> Iterator[list[str]]:
-    """SIGTERM, SIGHUP and Ctrl-C interrupt once; after that the second one ends at once, with what stands in the list
-    as its last words."""
-    words: list[str] = []
-    before = {}
-    seen = [False]
+@dataclass
+class _Stop:
+    """What a signal does: `ending`, once it has been heard or the end has come, nothing is interrupted any more;
+    `words` are the last ones where it ends at once, and there are some from the begin of the cycles on."""
 
-    def interrupt(_number: int, _frame: object) -> None:
-        if seen[0]:
-            os.write(2, ("\n".join(["", *words, ""])).encode("utf-8", "replace"))
+    ending: bool = False
+    words: list[str] = field(default_factory=list)
+    asked: int = 0  # how often by Ctrl-C
+
+
+@contextmanager
+def _signals(stop: _Stop) -> Iterator[None]:
+    """SIGTERM, SIGHUP and Ctrl-C interrupt once.  After that only a second Ctrl-C ends at once: a terminal that is
+    closed after SIGTERM, or systemd's SIGHUP after it, must not leave a node without power."""
+    before = {}
+
+    def interrupt(number: int, _frame: object) -> None:
+        stop.asked += number == signal.SIGINT
+        if not stop.ending:
+            stop.ending = True
+            raise KeyboardInterrupt
+        if number != signal.SIGINT:
+            return
+        again = stop.asked > 1
+        words = stop.words if again else ["the end is being made in good order; once more ends at once"]
+        try:
+            os.write(2, "\n".join(["", *words, ""]).encode("utf-8", "replace"))
+        except OSError:  # the terminal has gone
+            pass
+        if again:
             os._exit(EX_INTERRUPTED)
-        seen[0] = True
-        raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         before[number] = signal.getsignal(number)
         if before[number] != signal.SIG_IGN:  # nohup(1)
             signal.signal(number, interrupt)
     try:
-        yield words
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+# --- words ----------------------------------------------------------------------------------------------------
+
+# What nodes and commands say goes through `clean` on its way to a terminal.  And no output ends a run: its reader may
+# go, its terminal may be closed, but nodes have to have their power, and the results are in files.
+
+
+def _written(stream: TextIO, write: Callable[[], object]) -> None:
+    try:
+        write()
+    except OSError:
+        # Nowhere from now on; what is in the buffer would raise again, at the interpreter's end at the latest.
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        except (OSError, ValueError):
+            pass
+
+
+def _complain(text: str) -> None:
+    """A line on standard error."""
+    _written(sys.stderr, lambda: print(reboottest_text.clean(text), file=sys.stderr, flush=True))
+
+
+def refuse(status: int, message: str, advice: str = "") -> int:
+    """As exits.refuse."""
+    message, advice = (" ".join(reboottest_text.clean_lines(text)) for text in (message, advice))
+
+    def write() -> None:
+        exits.refuse(status, message, advice)
+        sys.stderr.flush()
+
+    _written(sys.stderr, write)
+    return status
 
 
 # --- the data check -------------------------------------------------------------------------------------------
@@ -298,27 +356,38 @@ class Records:
 
 
 class _Test:
-    def __init__(
-        self, args: argparse.Namespace, old: Run | None, last_words: list[str], folder: results.Folder
-    ) -> None:
+    def __init__(self, args: argparse.Namespace, old: Run | None, stop: _Stop, folder: results.Folder) -> None:
         self.args = args
         self.old = old
+        self.stop = stop
         self.folder = folder
-        self.last_words = last_words
         self.out: TextIO = sys.stderr if args.json else sys.stdout
         self.progress = terminal.Progress(self.out)
         self.nodes: dict[str, nodes.Node] = {}
         self.stack = old.stack if old is not None else args.stack
         self.mount = ""
         self.down: list[Finding] = []  # of a stack that is not up
+        self.cut: dict[str, None] = {}  # the nodes whose power was ordered off
         self.began = time.monotonic()
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.place = results.real(args.resume or args.clean_up or args.to or f"drbdocfs-reboot-test-{stamp}")
 
     def tell(self, text: str) -> None:
         """A line that stays, with the seconds since the begin."""
-        self.progress.clear()
-        print(f"{time.monotonic() - self.began:8.1f} s  {text}", file=self.out, flush=True)
+        self.say(f"{time.monotonic() - self.began:8.1f} s  {reboottest_text.clean(text)}")
+
+    def say(self, text: str) -> None:
+        """Lines that stay, as they are."""
+
+        def write() -> None:
+            self.progress.clear()
+            print(text, file=self.out, flush=True)
+
+        _written(self.out, write)
+
+    def show(self, text: str) -> None:
+        """What is being waited for."""
+        _written(self.out, lambda: self.progress.show(reboottest_text.clean(text)))
 
     def run(self) -> int:
         """Look, ask, do."""
@@ -326,16 +395,16 @@ class _Test:
         self._unused()
         where = self.args.nodes.split(",")
         found = [nodes.Node(one, self.args.ssh_config) for one in where]
+        if self.args.clean_up:
+            return self._clean_up(found)
         versions = self._reach(found)
         before = self._healthy()
-        if self.args.clean_up:
-            return self._clean_up()
         if self.old is not None and self.down:
             said = "; ".join(f"{finding.node}: {finding.text}" for finding in self.down)
             return refuse(EX_TEMPFAIL, f"the run cannot go on: {said}", "'drbdocfs status' there says the reason")
         if before and not self.args.unhealthy:
             for finding in before:
-                print(f"drbdocfs: {finding.node}: {finding.kind}: {finding.text}", file=sys.stderr)
+                _complain(f"drbdocfs: {finding.node}: {finding.kind}: {finding.text}")
             return refuse(EX_NO, "the cluster is not healthy", "mend that, or --unhealthy to begin all the same")
         plan = reboottest.plan(self.args.pattern, list(self.nodes), self.args.cycles, self.args.stagger)
         if self.args.dry_run:
@@ -428,7 +497,7 @@ class _Test:
                     raise
                 if time.monotonic() >= limit:
                     raise Failure(EX_TEMPFAIL, failure.message, failure.advice) from None
-                self.progress.show(f"{node.where} to answer, for the run to go on")
+                self.show(f"{node.where} to answer, for the run to go on")
                 time.sleep(rebooting.EVERY)
 
     def _healthy(self) -> list[Finding]:
@@ -440,7 +509,7 @@ class _Test:
             # Only a stack that is not up yet comes up by itself.
             if not found["status"] or time.monotonic() >= limit:
                 return [*found["status"], *found["check"]]
-            self.progress.show("the stack to be up on both nodes, for the run to go on")
+            self.show("the stack to be up on both nodes, for the run to go on")
             time.sleep(rebooting.EVERY)
 
     def _look(self) -> dict[str, list[Finding]]:
@@ -495,13 +564,12 @@ class _Test:
     def _dry_run(self, plan: Sequence[Sequence[reboottest.Down]]) -> int:
         for number, downs in enumerate(plan, 1):
             words = [f"{down.node} after {down.after:.0f} s: {down.how}" for down in downs]
-            print(f"cycle {number}: {', '.join(words)}", file=self.out)
+            self.say(reboottest_text.clean(f"cycle {number}: {', '.join(words)}"))
         for node in self.nodes.values():
             if self.args.pattern.startswith("power"):
-                for what, command in (("off", self.args.power_off), ("on", self.args.power_on)):
-                    text = command.replace("{node}", shlex.quote(node.name))
-                    print(f"{node.name}: power {what}: {text}", file=self.out)
-        print(f"results would go to {self.place}; nothing was done", file=self.out)
+                for what in ("off", "on"):
+                    self.say(reboottest_text.clean(f"{node.name}: power {what}: {self._command(what, node.name)}"))
+        self.say(f"results would go to {self.place}; nothing was done")
         return EX_OK
 
     # The cycles
@@ -512,80 +580,126 @@ class _Test:
         # Of each part of a run its own: the records of the part before were removed at its end.
         return Records(self.nodes, self.mount, self.place / "data" / time.strftime("%Y%m%d-%H%M%S"))
 
-    def _clean_up(self) -> int:
-        if not self.mount:
-            return refuse(EX_NO, "neither node says where the file system is mounted", "try again when one is up")
-        left = Records(self.nodes, self.mount, self.place / "data" / "clean-up").close()
+    def _clean_up(self, found: Sequence[nodes.Node]) -> int:
+        """One node that has the file system mounted is enough, and nobody is waited for: it is one file system."""
+        assert self.old is not None
+        problems = []
+        able: dict[str, nodes.Node] = {}
+        for node in found:
+            try:
+                node.name = node.run("uname -n").out.strip()
+                if node.name not in self.old.nodes:
+                    names = " and ".join(self.old.nodes)
+                    raise Failure(EX_USAGE, f"{node.where} calls itself {node.name}, and the run was on {names}")
+                self.nodes = {node.name: node}
+                down = self._look()["status"]
+                problems += [f"{finding.node}: {finding.text}" for finding in down]
+                if not down:
+                    able[node.name] = node
+            except Failure as failure:
+                problems.append(failure.message)
+        if not able or not self.mount:
+            advice = "again when the stack is up on one of the nodes"
+            if self.args.pattern.startswith("power"):
+                advice += "".join(f"; power on for {name}: {self._command('on', name)}" for name in self.old.nodes)
+            return refuse(EX_UNAVAILABLE, f"nothing can be removed: {'; '.join(problems)}", advice)
+        left = Records(able, self.mount, self.place / "data" / "clean-up").close()
         for words in left:
             refuse(EX_NO, f"left: {words}")
         if not left:
-            print("nothing is left on the nodes", file=self.out)
+            self.say("nothing is left on the nodes")
         return EX_NO if left else EX_OK
 
+    def _command(self, what: str, node: str) -> str:
+        """The command of the power switch as the shell gets it."""
+        command: str = self.args.power_off if what == "off" else self.args.power_on
+        return command.replace("{node}", shlex.quote(node))
+
     def _power(self, what: str, node: str) -> nodes.Call:
+        if what == "off":
+            self.cut[node] = None
         command = self.args.power_off if what == "off" else self.args.power_on
         return nodes.power(command, node, self.args.power_limit)
 
+    def _last_words(self) -> list[str]:
+        place = shlex.quote(str(self.place))
+        words = ["ended at once: the writers end by themselves, but records may be left on the nodes"]
+        if self.args.pattern.startswith("power"):
+            words[0] += ","
+            words.append("and a node that was being switched off may be without power.")
+            words += [f"power on for {name}: {self._command('on', name)}" for name in self.nodes]
+        else:
+            words[0] += "."
+        return [*words, f"what to do: drbdocfs reboot-test --clean-up {place}"]
+
     def _cycles(self, result: Run, plan: Sequence[Sequence[reboottest.Down]]) -> int:
-        self.last_words[:] = [
-            "ended at once: the writers end by themselves, but records may be left on the nodes,",
-            "and a node that was being switched off may be without power.",
-            f"what to do: drbdocfs reboot-test --clean-up {shlex.quote(str(self.place))}",
-        ]
-        done = max((cycle.number for cycle in result.cycles), default=0)
-        self._save(result)
-        records = self._records()
-        if self.old is not None:  # of a run that was killed
-            records.close()
-            records = self._records()
-        setting = rebooting.Setting(
-            stack=self.stack,
-            nodes=self.nodes,
-            limits=rebooting.Limits(self.args.shutdown_limit, self.args.boot_limit, self.args.power_limit),
-            power=self._power,
-            data=records,
-            clock=time.monotonic,
-            sleep=time.sleep,
-            tell=self.tell,
-            show=self.progress.show,
-        )
+        records: NoData | Records = NoData()
+        setting: rebooting.Setting | None = None
         current: rebooting.Round | None = None
-        left: list[str] = []
         error: BaseException | None = None
         try:
-            for name in self.nodes:
-                for finding in records.start(name):
-                    raise Failure(EX_UNAVAILABLE, f"{name}: {finding.text}", "mend that, or --no-data")
-            for number, downs in enumerate(plan, 1):
-                if number <= done:
-                    continue
-                self.tell(f"cycle {number} of {len(plan)}{_remaining(result, len(plan))}")
-                current = rebooting.Round(setting, number, downs, time.time())
-                cycle = current.run()
-                current = None
-                result = replace(result, cycles=(*result.cycles, cycle))
+            try:
+                self.stop.words[:] = self._last_words()
+                done = max((cycle.number for cycle in result.cycles), default=0)
                 self._save(result)
-                for finding in cycle.findings:
-                    self.tell(f"{finding.node or 'both'}: {finding.kind}: {finding.text}")
-                self.tell(f"cycle {number}: {'good' if cycle.good else 'NOT good'}, {cycle.seconds:.0f} s")
-                if not cycle.good and not self.args.go_on and number < len(plan):
-                    result = replace(result, ended=STOPPED)
-                    break
-            else:
-                result = replace(result, ended=DONE)
+                records = self._records()
+                if self.old is not None:  # of a run that was killed
+                    records.close()
+                    records = self._records()
+                setting = self._setting(records)
+                for name in self.nodes:
+                    for finding in records.start(name):
+                        raise Failure(EX_UNAVAILABLE, f"{name}: {finding.text}", "mend that, or --no-data")
+                known: dict[str, str] = {}
+                for number, downs in enumerate(plan, 1):
+                    if number <= done:
+                        continue
+                    self.tell(f"cycle {number} of {len(plan)}{_remaining(result, len(plan))}")
+                    current = rebooting.Round(setting, number, downs, time.time(), known)
+                    cycle = current.run()
+                    known = current.boots
+                    result = replace(result, cycles=(*result.cycles, cycle))
+                    self._save(result)
+                    for finding in cycle.findings:
+                        if finding not in current.told:
+                            self.tell(f"{finding.node or 'both'}: {finding.kind}: {finding.text}")
+                    current = None
+                    self.tell(f"cycle {number}: {'good' if cycle.good else 'NOT good'}, {cycle.seconds:.0f} s")
+                    if not cycle.good and not self.args.go_on and number < len(plan):
+                        result = replace(result, ended=STOPPED)
+                        break
+                else:
+                    result = replace(result, ended=DONE)
+            finally:
+                self.stop.ending = True  # no signal raises anything from here on
         except KeyboardInterrupt:
-            self.tell("interrupted; what is on the nodes is removed (once more ends at once)")
             result = replace(result, ended=INTERRUPTED)
         except BaseException as caught:
             error = caught
             result = replace(result, ended=INTERRUPTED)
-        finally:
-            self.progress.clear()
+        # Power first, then the results, and only then words and what takes its time; none hinders the next one.
+        dark: dict[str, str] = {}
+        try:
             if current is not None:
-                left += current.rescue()
-            left += records.close()
-            self._save(result)
+                dark = dict.fromkeys(current.rescue(), "its power switch has failed, and it may be without power")
+            if setting is not None and self.cut:
+                silent = rebooting.unanswered(setting, list(self.cut))
+                dark.update(dict.fromkeys(silent, "it does not answer yet, and may be without power"))
+        except Exception as caught:
+            error = error or caught
+            dark = dict.fromkeys(self.cut, "it may be without power")
+        error = self._saved(result) or error
+        if result.ended == INTERRUPTED:
+            how = "interrupted" if error is None else "it cannot go on"
+            again = "once more" if self.stop.asked else "Ctrl-C twice"
+            self.tell(f"{how}; what is on the nodes is removed ({again} ends at once)")
+        try:
+            left = records.close()
+        except Exception as caught:
+            left = [f"perhaps records: {caught}"]
         self._report(result)
+        for name, text in dark.items():
+            refuse(0, f"{name}: {text}", f"if it does not come back: {self._command('on', name)}")
         for words in left:
             refuse(0, f"left on the nodes: {words}", f"drbdocfs reboot-test --clean-up {shlex.quote(str(self.place))}")
         if error is not None:
@@ -596,6 +710,26 @@ class _Test:
             )
         return EX_OK if result.good else EX_NO
 
+    def _setting(self, records: NoData | Records) -> rebooting.Setting:
+        return rebooting.Setting(
+            stack=self.stack,
+            nodes=self.nodes,
+            limits=rebooting.Limits(self.args.shutdown_limit, self.args.boot_limit, self.args.power_limit),
+            power=self._power,
+            data=records,
+            clock=time.monotonic,
+            sleep=time.sleep,
+            tell=self.tell,
+            show=self.show,
+        )
+
+    def _saved(self, result: Run) -> Exception | None:
+        try:
+            self._save(result)
+        except Exception as error:
+            return error
+        return None
+
     def _save(self, result: Run) -> None:
         """The three files, each whole or as before."""
         results.write(self.place / RESULTS, json.dumps(reboottest.to_json(result), indent=2) + "\n")
@@ -603,12 +737,12 @@ class _Test:
         results.write(self.place / "report.html", reboottest_html.page(result))
 
     def _report(self, result: Run) -> None:
-        print(file=self.out)
         columns = terminal.width(self.out) or 100
-        print(reboottest_text.table(result, terminal.coloured(self.out), columns), file=self.out)
-        print(f"results: {self.place}/report.html, junit.xml, {RESULTS}", file=self.out, flush=True)
+        self.say("\n" + reboottest_text.table(result, terminal.coloured(self.out), columns))
+        self.say(f"results: {self.place}/report.html, junit.xml, {RESULTS}")
         if self.args.json:
-            print(json.dumps(reboottest.to_json(result), indent=2))
+            text = json.dumps(reboottest.to_json(result), indent=2)
+            _written(sys.stdout, lambda: print(text, flush=True))
 
 
 def _entries(said: object, key: str) -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from drbdocfs_boot import rebootfacts, rebooting, reboottest
 from drbdocfs_boot.reboottest import Cycle, Down, Finding
 from drbdocfs_boot.tools.run import Result
@@ -89,7 +91,7 @@ class World:
         self.data.append(f"verify {','.join(nodes)}")
         return [], 7
 
-    def round(self, *downs: Down) -> rebooting.Round:
+    def round(self, *downs: Down, known: dict[str, str] | None = None) -> rebooting.Round:
         setting = rebooting.Setting(
             stack="web",
             nodes=self.nodes,
@@ -101,7 +103,7 @@ class World:
             tell=self.told.append,
             show=lambda text: None,
         )
-        return rebooting.Round(setting, 1, downs, 1000.0)
+        return rebooting.Round(setting, 1, downs, 1000.0, known)
 
     def run(self, *downs: Down) -> Cycle:
         return self.round(*downs).run()
@@ -190,6 +192,30 @@ def test_a_node_that_went_down_by_itself_is_found() -> None:
     assert kinds(world.run(Down("a", 0.0, "reboot"))) == [("b", reboottest.RESET)]
 
 
+def test_a_node_that_went_down_between_two_cycles_is_found_in_the_second() -> None:
+    world = World()
+    first = world.round(Down("a", 0.0, "reboot"))
+    assert first.run().good
+    assert first.boots == {"a": "a-2", "b": "b-1"}
+    world.nodes["a"].ordered = None
+    world.nodes["a"].boot = 2
+    assert world.round(Down("a", 0.0, "reboot"), known=first.boots).run().good
+    world.nodes["b"].boot = 2
+    world.nodes["a"].ordered = None
+    cycle = world.round(Down("a", 0.0, "reboot"), known=first.boots).run()
+    assert kinds(cycle) == [("b", reboottest.RESET)]
+    assert "after the cycle before" in cycle.findings[0].text
+    assert cycle.boots[0].up is not None
+
+
+def test_a_node_that_goes_down_late_after_an_order_has_not_rebooted_without_one() -> None:
+    world = World()
+    world.nodes["a"].falls = world.nodes["a"].answers = 1e9
+    first = world.round(Down("a", 0.0, "reboot"))
+    assert kinds(first.run()) == [("a", reboottest.NO_REBOOT)]
+    assert first.boots == {"b": "b-1"}
+
+
 def test_nobody_is_rebooted_while_one_does_not_answer() -> None:
     world = World()
     world.nodes["b"].power = False
@@ -221,12 +247,72 @@ def test_a_power_command_that_fails_is_found_and_the_power_ordered_on_all_the_sa
     assert world.switched == ["off a", "on a"]
 
 
-def test_power_on_is_tried_twice() -> None:
+def test_power_on_is_tried_until_the_switch_is_back() -> None:
+    world = World()
+    world.power_result = lambda what: Result(1 if what == "on" and world.now < 18 else 0, "", "busy")
+    assert world.run(Down("a", 0.0, "power")).findings == ()
+    assert world.nodes["a"].power
+    assert 3 <= world.switched.count("on a") <= 5
+    assert sum("has failed" in line for line in world.told) == 1
+
+
+def test_a_power_on_that_never_succeeds_is_found_at_its_limit_and_says_what_it_means() -> None:
     world = World()
     world.power_result = lambda what: Result(1 if what == "on" else 0, "", "busy")
     cycle = world.run(Down("a", 0.0, "power"))
     assert kinds(cycle)[0] == ("a", reboottest.POWER_COMMAND)
+    assert "busy" in cycle.findings[0].text
+    assert "may be without power" in cycle.findings[0].text
+    assert 15 <= world.switched.count("on a") <= 30
+    assert rebooting.ON_LIMIT < world.now < rebooting.ON_LIMIT + 30
+
+
+def test_power_is_ordered_on_once_more_for_a_node_that_never_answers() -> None:
+    world = World()
+    world.nodes["a"].answers = 1e9
+    cycle = world.run(Down("a", 0.0, "power"))
+    assert ("a", reboottest.UNREACHABLE) in kinds(cycle)
     assert world.switched == ["off a", "on a", "on a"]
+    assert any("may be without power" in line for line in world.told)
+
+
+def test_power_is_ordered_on_once_more_for_a_node_that_goes_dark_after_it_has_answered() -> None:
+    world = World()
+    node = world.nodes["a"]
+    node.rises = 1e9
+    switched = world.power
+
+    def late(what: str, name: str) -> Done:
+        """Power off is killed at its limit, and comes about half a minute later."""
+        if what == "off":
+            world.switched.append("off a")
+            return Done(Result(-1, "", "not done after 5 s"))
+        if world.now < 30:
+            world.switched.append("on a")
+            node.ordered = world.now - 30
+            return Done(Result(0, "", ""))
+        return switched(what, name)
+
+    before = world.sleep
+
+    def sleep(seconds: float) -> None:
+        before(seconds)
+        if 30 <= world.now < 40:
+            node.power = False
+
+    world.power = late  # type: ignore[method-assign]
+    world.sleep = sleep  # type: ignore[method-assign]
+    cycle = world.run(Down("a", 0.0, "power"))
+    assert kinds(cycle)[:2] == [("a", reboottest.POWER_COMMAND), ("a", reboottest.TIME_LIMIT)]
+    assert world.switched == ["off a", "on a", "on a"]
+    assert node.power
+
+
+def test_a_node_after_a_reboot_is_not_switched() -> None:
+    world = World()
+    world.nodes["a"].answers = 1e9
+    world.run(Down("a", 0.0, "reboot"))
+    assert world.switched == []
 
 
 def test_a_switch_that_does_nothing_is_found() -> None:
@@ -262,3 +348,75 @@ def test_an_interruption_leaves_no_node_without_power() -> None:
     assert not node.power
     assert one.rescue() == []
     assert node.power
+
+
+def interrupted_in(one: rebooting.Round, what: str) -> None:
+    """Ctrl-C while a command of the switch begins."""
+    switch = one._given.power
+
+    def power(order: str, name: str) -> rebooting.Running:
+        running = switch(order, name)
+        if order == what:
+            one._given.power = switch
+            raise KeyboardInterrupt
+        return running
+
+    one._given.power = power
+    with pytest.raises(KeyboardInterrupt):
+        one.run()
+
+
+@pytest.mark.parametrize("what", ["off", "on"])
+def test_an_interruption_while_a_power_command_begins_leaves_no_node_without_power(what: str) -> None:
+    world = World()
+    one = world.round(Down("a", 0.0, "power"))
+    interrupted_in(one, what)
+    doubtful = ["a"] if what == "off" else []  # how that ended nobody knows
+    assert one.rescue() == doubtful
+    assert world.switched[-1] == "on a"
+    assert world.nodes["a"].power
+
+
+def test_the_rescue_tries_again_until_the_switch_is_back() -> None:
+    world = World()
+    one = world.round(Down("a", 0.0, "power"))
+    interrupted_in(one, "on")
+    world.nodes["a"].power = False
+    until = world.now + 8
+    world.power_result = lambda what: Result(0 if world.now >= until else 1, "", "busy")
+    assert one.rescue() == []
+    assert world.nodes["a"].power
+
+
+def test_the_rescue_names_the_node_that_may_be_without_power_and_has_an_end() -> None:
+    world = World()
+    one = world.round(Down("a", 0.0, "power"))
+    interrupted_in(one, "on")
+    began = world.now
+    world.power_result = lambda what: Result(1, "", "busy")
+    assert one.rescue() == ["a"]
+    assert rebooting.ON_LIMIT <= world.now - began < rebooting.ON_LIMIT + 20
+
+
+def test_the_rescue_of_one_node_fails_and_the_other_one_has_its_power() -> None:
+    world = World()
+    one = world.round(Down("a", 0.0, "power"), Down("b", 0.0, "power"))
+    interrupted_in(one, "on")
+    world.nodes["a"].power = world.nodes["b"].power = False
+    switch = one._given.power
+
+    def power(what: str, name: str) -> rebooting.Running:
+        if name == "a":
+            raise OSError("no more processes")
+        return switch(what, name)
+
+    one._given.power = power
+    assert one.rescue() == ["a"]
+    assert world.nodes["b"].power
+
+
+def test_at_the_end_of_a_run_power_is_ordered_on_for_those_that_do_not_answer() -> None:
+    world = World()
+    world.nodes["b"].power = False
+    assert rebooting.unanswered(world.round()._given, ["a", "b"]) == ["b"]
+    assert world.switched == ["on b"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +89,11 @@ class Pair:
         self.errors: list[dict[str, str]] = []
         self.status = self.check = ""  # JSON, in the place of what they say
         self.interrupt_at = float("inf")
+        self.signals = [signal.SIGINT]
+        self.closing: list[signal.Signals] = []  # come while the records are removed
         self.left: list[str] = []
         self.cleaned = 0
+        self.hosts: list[str] = []
         pair = self
 
         class Node:
@@ -102,6 +107,8 @@ class Pair:
                     raise Failure(69, f"{self.where} is not reachable by ssh: no", "try")
                 name = self.played.name
                 said = pair.calls_itself.get(name, name)
+                if command == "uname -n":
+                    return Result(0, said + "\n", "")
                 words = [pair.boot(name), said, pair.user, "6.1", f"drbdocfs {pair.version[name]}", "8.4.11"]
                 return Result(0, "\n".join(words) + "\n", "")
 
@@ -114,10 +121,13 @@ class Pair:
                 return self.played.call(command, limit)
 
         class Records(reboot_test.NoData):
-            def __init__(self, *_: object) -> None:
-                pass
+            def __init__(self, hosts: dict[str, object], *_: object) -> None:
+                pair.hosts = list(hosts)
 
             def close(self) -> list[str]:
+                coming, pair.closing = pair.closing, []
+                for number in coming:
+                    signal.raise_signal(number)
                 pair.cleaned += 1
                 return pair.left
 
@@ -130,7 +140,8 @@ class Pair:
         self.world.now += max(seconds, 1.0)
         if self.world.now >= self.interrupt_at:
             self.interrupt_at = float("inf")
-            signal.raise_signal(signal.SIGINT)
+            for number in self.signals:
+                signal.raise_signal(number)
 
     def boot(self, name: str) -> str:
         return f"{name}-1"
@@ -522,3 +533,256 @@ def test_acknowledgements_that_were_lost_here_are_found(tmp_path: Path) -> None:
 def test_json_stands_alone_on_standard_output(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--cycles", "1", "--yes", "--json", "--to", "out") == 0
     assert json.loads(capsys.readouterr().out)["good"] is True
+
+
+# How it ends
+
+
+class Lost(io.StringIO):
+    """A terminal that is lost, or a reader that has gone, after some words."""
+
+    def __init__(self, words: str, error: type[OSError]) -> None:
+        super().__init__()
+        self.words = words
+        self.error = error
+        self.gone = False
+
+    def write(self, text: str) -> int:
+        self.gone = self.gone or self.words in text
+        if self.gone:
+            raise self.error(5, "it is gone")
+        return super().write(text)
+
+
+POWER = ("--pattern", "power", "--power-off", "off {node}", "--power-on", "on {node}", "--yes", "--to", "out")
+
+
+@pytest.fixture
+def switch(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    """The nodes' power can be switched."""
+
+    def power(command: str, node: str, limit: float) -> Done:
+        return pair.world.power(command.split()[0], node)
+
+    monkeypatch.setattr(nodes, "power", power)
+    return pair
+
+
+@pytest.mark.parametrize("error", [OSError, BrokenPipeError])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_lost_terminal_leaves_no_node_without_power_and_whole_results(
+    switch: Pair, monkeypatch: pytest.MonkeyPatch, error: type[OSError], both: bool
+) -> None:
+    out, err = Lost("power is switched off", error), Lost("" if both else "never", error)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    switch.interrupt_at = 2.0
+    assert call("--cycles", "2", *POWER) == 130
+    assert switch.world.switched[:2] == ["off a", "on a"]
+    assert out.gone
+    assert switch.cleaned == 1
+    assert results(Path("out"))["ended"] == reboottest.INTERRUPTED
+
+
+def test_a_run_goes_on_without_its_terminal(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Lost("cycle 1", BrokenPipeError))
+    assert call("--cycles", "2", "--yes", "--to", "out") == 0
+    assert results(Path("out"))["ended"] == reboottest.DONE
+
+
+def test_an_interrupted_run_whose_reader_has_gone_is_not_a_success(
+    switch: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as out, os.fdopen(os.dup(writer), "w", buffering=1) as err:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        switch.interrupt_at = 2.0
+        assert call("--cycles", "2", *POWER) == 130
+    assert switch.world.switched[:2] == ["off a", "on a"]
+    assert results(Path("out"))["ended"] == reboottest.INTERRUPTED
+
+
+def test_a_moving_line_on_a_lost_terminal_ends_no_run(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Lost("waits for", OSError)
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    assert terminal.gone
+    assert results(Path("out"))["ended"] == reboottest.DONE
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The statuses with which it would have ended at once."""
+    found: list[int] = []
+    monkeypatch.setattr(os, "_exit", found.append)
+    return found
+
+
+def test_a_terminal_that_closes_after_sigterm_ends_nothing_at_once(switch: Pair, ended: list[int]) -> None:
+    switch.interrupt_at = 2.0
+    switch.signals = [signal.SIGTERM]
+    switch.closing = [signal.SIGHUP, signal.SIGTERM]
+    assert call("--cycles", "2", *POWER) == 130
+    assert ended == []
+    assert switch.world.switched[:2] == ["off a", "on a"]
+    assert results(Path("out"))["ended"] == reboottest.INTERRUPTED
+
+
+def test_a_second_ctrl_c_ends_at_once_and_says_how_to_give_each_node_its_power(
+    switch: Pair, ended: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    switch.interrupt_at = 2.0
+    switch.closing = [signal.SIGINT]
+    call("--cycles", "2", *POWER)
+    assert ended == [130]
+    said = capfd.readouterr().err
+    assert "power on for a: on a\n" in said
+    assert "power on for b: on b\n" in said
+    assert "--clean-up" in said
+
+
+def test_a_second_ctrl_c_ends_at_once_on_a_dead_terminal_too(
+    pair: Pair, ended: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(number: int, text: bytes) -> int:
+        raise OSError(5, "Input/output error")
+
+    pair.interrupt_at = 2.0
+    pair.closing = [signal.SIGINT]
+    monkeypatch.setattr(os, "write", gone)
+    call("--cycles", "2", "--yes", "--to", "out")
+    assert ended == [130]
+
+
+def test_a_first_ctrl_c_in_the_last_cleaning_takes_nothing_from_the_run(
+    pair: Pair, ended: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    pair.closing = [signal.SIGINT]
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    assert ended == []
+    assert results(Path("out"))["ended"] == reboottest.DONE
+    said = capfd.readouterr()
+    assert "once more ends at once" in said.err
+    assert "nothing was rebooted" not in said.err
+    assert "passed: 1 of 1" in said.out
+    pair.closing = [signal.SIGINT, signal.SIGINT]
+    assert call("--cycles", "1", "--yes", "--to", "another") == 0
+    assert ended == [130]
+
+
+def test_a_ctrl_c_before_a_resumed_run_goes_on_leaves_it_to_be_resumed(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair.interrupt_at = 70.0
+    assert call("--cycles", "2", "--yes", "--to", "out") == 130
+    capsys.readouterr()
+    pair.world.now += 100.0
+    pair.closing = [signal.SIGINT]  # while the records of the run before are removed
+    assert main(["reboot-test", "--resume", "out", "--yes"]) == 130
+    said = capsys.readouterr().err
+    assert "--resume" in said
+    assert "nothing was rebooted" not in said
+
+
+def test_a_cleaning_that_fails_does_not_hinder_the_results(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def close(_self: object) -> list[str]:
+        raise RuntimeError("no thread")
+
+    monkeypatch.setattr(reboot_test.Records, "close", close)
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    assert results(Path("out"))["ended"] == reboottest.DONE
+    assert "no thread" in capsys.readouterr().err
+
+
+def test_a_node_that_does_not_answer_at_the_end_is_named_with_its_command(
+    switch: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    switch.world.nodes["a"].answers = 1e9
+    assert call("--cycles", "2", *POWER) == 1
+    assert switch.world.switched == ["off a", "on a", "on a", "on a"]
+    said = capsys.readouterr().err
+    assert "a: it does not answer yet, and may be without power" in said
+    assert "on a\n" in said
+
+
+def test_what_nodes_say_reaches_the_terminal_clean(
+    pair: Pair, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.errors = [{"severity": "error", "code": "x", "where": "r0", "message": "bad \x1b]0;title\x07 \u202e"}]
+    assert call("--yes") == 1
+    pair.errors = []
+    pair.world.nodes["a"].facts = test_rebooting.facts("ill\x1b]0;title\x07.service")
+    assert call("--cycles", "1", "--yes", "--to", "out") == 1
+    pair.state = "failed\x1b]0;title\x07"
+    assert main(["reboot-test", "--resume", "out", "--yes"]) == 75
+    said = capsys.readouterr()
+    text = said.out + said.err
+    assert "bad ?]0;title? ?" in text
+    assert "ill?]0;title?.service" in text
+    assert "failed?]0;title?" in text
+    assert not any(bad in text for bad in "\x1b\x07\u202e")
+
+
+def test_each_finding_is_told_once_while_it_runs(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    pair.world.nodes["a"].rises = 1e9
+    assert call("--cycles", "1", "--yes", "--to", "out") == 1
+    said = capsys.readouterr().out
+    assert said.count(f" s  a: {reboottest.TIME_LIMIT}: ") == 1
+
+
+def test_a_reset_between_two_cycles_is_found(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def verify(_self: object, names: object) -> tuple[list[reboottest.Finding], int]:
+        pair.world.nodes["a"].boot += 1  # after the last look at it
+        return [], 7
+
+    monkeypatch.setattr(reboot_test.Records, "verify", verify)
+    assert call("--cycles", "2", "--yes", "--to", "out") == 1
+    first, second = results(Path("out"))["cycles"]
+    assert first["good"]
+    assert "after the cycle before" in second["findings"][0]["text"]
+
+
+# What is left on the nodes
+
+
+@pytest.mark.parametrize(("unreachable", "able"), [("first", ["b"]), ("second", ["a"]), ("", ["a", "b"])])
+def test_one_node_is_enough_to_clean_up_and_nobody_is_waited_for(
+    pair: Pair, capsys: pytest.CaptureFixture[str], unreachable: str, able: list[str]
+) -> None:
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    began = pair.world.now
+    pair.unreachable = unreachable
+    assert main(["reboot-test", "--clean-up", "out"]) == 0
+    assert (pair.hosts, pair.cleaned, pair.world.now) == (able, 2, began)
+    assert "nothing is left" in capsys.readouterr().out
+
+
+def test_without_a_node_that_is_up_nothing_is_cleaned_and_the_reason_and_the_power_commands_are_said(
+    switch: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--cycles", "1", *POWER) == 0
+    began = switch.world.now
+    switch.unreachable = "first"
+    switch.state = "failed"
+    assert main(["reboot-test", "--clean-up", "out"]) == 69
+    assert (switch.cleaned, switch.world.now) == (1, began)
+    said = capsys.readouterr().err
+    assert "first is not reachable" in said
+    assert "b: the stack web is failed" in said
+    assert "power on for a: on a" in said
+
+
+def test_a_machine_that_is_another_one_now_is_not_cleaned(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    pair.world.nodes["a"].name = "other"
+    assert main(["reboot-test", "--clean-up", "out"]) == 0
+    assert pair.hosts == ["b"]
+    pair.world.nodes["b"].name = "one-more"
+    assert main(["reboot-test", "--clean-up", "out"]) == 69
+    assert "calls itself one-more" in capsys.readouterr().err
