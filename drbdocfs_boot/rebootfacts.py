@@ -47,6 +47,7 @@ _PROBE = (
     "cat /proc/sys/kernel/random/boot_id;"
     " systemctl show --property=ActiveState --value {target}; systemctl is-system-running"
 )
+# "cycles": what PID 1 says before there is a journald, such as of its first transaction, is in the kernel's log only.
 _SCRIPT = """\
 export LC_ALL=C SYSTEMD_COLORS=0 SYSTEMD_PAGER=
 say() {{ echo "{mark}$1"; }}
@@ -55,7 +56,9 @@ say system; systemctl is-system-running
 say failed; failed=$(systemctl --failed --plain --no-legend | cut -d' ' -f1); echo "$failed"
 say follow; systemctl is-active {follow}
 say journal; for unit in $failed; do journalctl -b -u "$unit" -n 60 --no-pager --no-hostname -o short-monotonic; done
-say cycles; journalctl -b _PID=1 --no-pager --no-hostname -o short-monotonic | grep -m 20 'ordering cycle'
+said() {{ journalctl -q -b --no-pager --no-hostname -o short-monotonic "$@" _PID=1 + _TRANSPORT=kernel; }}
+say heard; said -n 1
+say cycles; said | grep -m 20 'ordering cycle'
 say status; timeout 60 drbdocfs status {stack} --json
 """
 _MORE = """\
@@ -99,6 +102,7 @@ class Facts:
     failed: tuple[str, ...] = ()
     follow: str = ""
     journal: tuple[str, ...] = ()
+    heard: bool = False  # the journal of this boot has anything of PID 1 or the kernel
     cycles: tuple[str, ...] = ()
     status: Mapping[str, Any] = field(default_factory=dict)
     timeline: Mapping[str, Any] = field(default_factory=dict)
@@ -110,7 +114,7 @@ def parse(text: str) -> Facts:
     """What SCRIPT has printed, also where it was cut off."""
     parts: dict[str, list[str]] = {}
     name = ""
-    for line in text.splitlines():
+    for line in text.split("\n"):  # nothing else: a journal's line may have a U+2028 or a form feed
         if line.startswith(MARK):
             name = line[len(MARK) :]
             parts[name] = []
@@ -126,6 +130,7 @@ def parse(text: str) -> Facts:
         failed=lines("failed"),
         follow="".join(lines("follow")[:1]),
         journal=lines("journal"),
+        heard=bool(lines("heard")),
         cycles=lines("cycles"),
         status=_json("\n".join(lines("status"))),
         timeline=_json("\n".join(lines("timeline"))),
@@ -199,6 +204,9 @@ def judge(node: str, facts: Facts, stack: str) -> list[Finding]:
     found += _units(node, facts)
     if facts.cycles:
         found.append(Finding(node, ORDERING_CYCLE, "systemd has found an ordering cycle", excerpt(facts.cycles)))
+    elif not facts.heard:
+        text = "whether systemd has found an ordering cycle is not known: the journal has nothing of this boot"
+        found.append(Finding(node, ORDERING_CYCLE, text))
     return found
 
 

@@ -174,7 +174,7 @@ def from_json(data: dict[str, Any]) -> Run:
             )
             for entry in data["cycles"]
         )
-        return Run(
+        run = Run(
             stack=data["stack"],
             nodes=tuple(data["nodes"]),
             pattern=data["pattern"],
@@ -186,5 +186,31 @@ def from_json(data: dict[str, Any]) -> Run:
             ended=data["ended"],
             before=tuple(Finding(**finding) for finding in data["before"]),
         )
+        _check(run)
+        return run
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"damaged results of a reboot test: {error!r}") from error
+
+
+# Annotations -> what JSON may have there; all others are tuples or dictionaries, and looked into.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,), "int": (int,), "float": (int, float), "float | None": (int, float, type(None)),
+}  # fmt: skip
+
+
+def _check(one: Any) -> None:
+    """Raises TypeError where a field, of this dataclass or of those in it, has a value of another kind."""
+    for field in dataclasses.fields(one):
+        value = getattr(one, field.name)
+        types = _TYPES.get(str(field.type), (tuple, dict))
+        if type(value) not in types:
+            raise TypeError(f"{field.name} is {value!r}")
+        for part in value if isinstance(value, tuple) else ():
+            if dataclasses.is_dataclass(part):
+                _check(part)
+            elif not isinstance(part, str):
+                raise TypeError(f"{field.name} has {part!r}")
+        if isinstance(value, dict) and not all(
+            isinstance(word, str) for each in value.values() for word in each.values()
+        ):
+            raise TypeError(f"{field.name} is {value!r}")

@@ -26,6 +26,7 @@ from drbdocfs_boot.datacheck import Findings, LockTrial, Notes, RaceFindings, Re
 from drbdocfs_boot.tools.failure import Failure
 
 EX_UNAVAILABLE = 69
+EX_CANTCREAT = 73
 EX_TEMPFAIL = 75
 PROGRAM = Path("/usr/libexec/drbdocfs-boot/data-check")
 # In a checkout, beside the library.
@@ -288,6 +289,7 @@ class Writers:
         self._clock = clock
         self._running: dict[str, _Running] = {}
         self._run = secrets.token_hex(3)
+        self._unnoted = ""  # why an acknowledgement could not be noted
         notes.mkdir(parents=True, exist_ok=True)
 
     def _options(self) -> list[str]:
@@ -307,14 +309,21 @@ class Writers:
             file.write(line.encode())
 
     def notes(self) -> Notes:
-        """All that was acknowledged so far."""
+        """All that was acknowledged so far. Raises Failure (73) once anything of it could not be noted."""
+        if self._unnoted:
+            raise Failure(
+                EX_CANTCREAT,
+                f"what was acknowledged could not be noted in {self._notes}: {self._unnoted}",
+                "make room on this machine, and begin anew",
+            )
         files = sorted(self._notes.glob("acknowledged.*"))
         return datacheck.joined(datacheck.read_notes(file.read_text("utf-8", "replace")) for file in files)
 
     def start(self, host: Host, limit: float = 60.0) -> str:
         """Begin to write; comes back with the session's name when a record is acknowledged.
 
-        Raises Failure with what the writer said, or (75) when nothing is acknowledged in `limit` seconds.
+        Raises Failure with what the writer said, (73) when that cannot be noted, or (75) when nothing is acknowledged
+        in `limit` seconds.
         """
         if self.running(host):
             raise Failure(EX_UNAVAILABLE, f"{host.name}: its writer runs already")
@@ -340,6 +349,9 @@ class Writers:
             said = _said(errors)
             self.stop(host)
             raise Failure(EX_UNAVAILABLE, f"{host.name}: the writer has ended: {said}")
+        if self._unnoted:
+            self.stop(host)
+            self.notes()
         if not heard:
             self.stop(host, 1.0)
             raise Failure(EX_TEMPFAIL, f"{host.name}: nothing was written in {limit:.0f} s")
@@ -350,9 +362,13 @@ class Writers:
         try:
             for line in running.process.stdout:
                 text = line.decode("utf-8", "replace")
-                if datacheck.parse_ack(text) is not None:
+                if datacheck.parse_ack(text) is None:
+                    continue
+                try:
                     self._note(name, f"{self._clock():.6f} {text}")
-                    running.more()
+                except OSError as error:  # the disk here is full
+                    self._unnoted = str(error)
+                running.more()
         except (OSError, ValueError):
             pass  # it was closed
         running.process.wait()

@@ -5,6 +5,7 @@ limit, and can be asked whether it is done.  For the command only: not part of t
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -21,6 +22,9 @@ SSH_FAILED = 255
 TOO_LATE = -1  # exit code of what was killed at its limit
 CONNECT_LIMIT = 20  # a machine that boots is slow to answer
 MOST_OUTPUT = 8 << 20  # bytes; a journal is shorter
+# What a node may call itself: its name goes into power commands, whatever quotes stand around it there, and into names
+# of files.  As libexec/data-check has it.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
 class Call:
@@ -116,8 +120,7 @@ class Node:
             raise Failure(
                 EX_UNAVAILABLE,
                 f"{self.where} is not reachable by ssh: {said}",
-                "root has to get in there by key, without a question: try 'ssh -o BatchMode=yes "
-                 f"{self.where} true'",
+                f"root has to get in there by key, without a question: try 'ssh -o BatchMode=yes {self.where} true'",
             )
         return result
 
@@ -133,6 +136,11 @@ class Node:
 
 
 def power(command: str, node: str, limit: float) -> Call:
-    """Begin a command of the administrator's: his shell, `{node}` replaced, DRBDOCFS_NODE in its environment."""
-    text = command.replace("{node}", shlex.quote(node))
+    """Begin a command of the administrator's: his shell, `{node}` replaced, DRBDOCFS_NODE in its environment.
+
+    Raises ValueError for a node that is not called as NAME says: no quotes of ours help inside of the administrator's.
+    """
+    if not NAME.match(node):
+        raise ValueError(f"not the name of a node: {node!r}")
+    text = command.replace("{node}", node)
     return Call(["/bin/sh", "-c", text], limit, {"DRBDOCFS_NODE": node})

@@ -35,16 +35,20 @@ from drbdocfs_boot.exits import (
     EX_USAGE,
 )
 from drbdocfs_boot.reboottest import CHECK, DATA, DONE, INTERRUPTED, PATTERNS, RUNNING, STOPPED, Finding, Run
-from drbdocfs_boot.tools import ask, datacheck, files, nodes, system
+from drbdocfs_boot.tools import ask, datacheck, nodes, results, system
 from drbdocfs_boot.tools.failure import Failure
 
 RESULTS = "run.json"
 OPTIONS = "options.json"
+# The parser has none of them, so that what was given is seen.
+DEFAULTS: dict[str, Any] = {
+    "stack": "", "nodes": "", "cycles": 10, "pattern": "alternate", "stagger": 30.0, "power_off": "", "power_on": "",
+    "power_limit": 60.0, "boot_limit": 600.0, "shutdown_limit": 180.0, "data": True, "go_on": False,
+    "unhealthy": False, "ssh_config": "", "to": "", "dry_run": False,
+}  # fmt: skip
 # What a resumed run takes from the one before.
-KEPT = (
-    "stack", "nodes", "cycles", "pattern", "stagger", "power_off", "power_on", "power_limit", "boot_limit",
-    "shutdown_limit", "data", "go_on", "unhealthy", "ssh_config",
-)  # fmt: skip
+KEPT = tuple(key for key in DEFAULTS if key not in ("to", "dry_run"))
+LONGEST = 86400.0  # seconds, of each option that has some
 DIRECTORY = ".drbdocfs-reboot-test"  # below the mount point
 LOOK_LIMIT = 300.0  # seconds for the questions before the first cycle
 RACE_NAMES, RACE_ROUNDS = 8, 8  # of each kind and each cycle: few, as each costs a turn over ssh
@@ -52,31 +56,39 @@ WRITE_LIMIT = 120.0  # seconds until a writer's first record: the peer's power m
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stack", metavar="STACK", nargs="?", default="", help="the stack (default: the only one)")
+    parser.add_argument("stack", metavar="STACK", nargs="?", help="the stack (default: the only one)")
     parser.add_argument("--nodes", metavar="A,B", help="the two nodes, as ssh reaches them: HOST or USER@HOST")
-    parser.add_argument("--cycles", metavar="N", type=int, default=10, help="how many cycles (default: 10)")
-    parser.add_argument("--pattern", choices=tuple(PATTERNS), default="alternate", help="who goes down in a cycle")
-    parser.add_argument("--stagger", metavar="SECONDS", type=_seconds, default=30.0, help="time between the two (30)")
+    parser.add_argument("--cycles", metavar="N", type=int, help="how many cycles (default: 10)")
+    parser.add_argument("--pattern", choices=tuple(PATTERNS), help="who goes down in a cycle")
+    parser.add_argument("--stagger", metavar="SECONDS", type=_seconds, help="time between the two (30)")
     parser.add_argument("--power-off", metavar="COMMAND", help="switches the power of {node} off")
     parser.add_argument("--power-on", metavar="COMMAND", help="switches the power of {node} on")
-    parser.add_argument("--power-limit", metavar="SECONDS", type=_seconds, default=60.0, help="for each of them (60)")
-    parser.add_argument("--boot-limit", metavar="SECONDS", type=_seconds, default=600.0, help="for a boot (600)")
-    parser.add_argument("--shutdown-limit", metavar="SECONDS", type=_seconds, default=180.0, help="to go down (180)")
-    parser.add_argument("--no-data", dest="data", action="store_false", help="write and look for no records")
-    parser.add_argument("--continue", dest="go_on", action="store_true", help="go on after a cycle with a finding")
-    parser.add_argument("--unhealthy", action="store_true", help="begin although the cluster is not healthy")
-    parser.add_argument("--ssh-config", metavar="FILE", default="", help="a configuration file for ssh")
+    parser.add_argument("--power-limit", metavar="SECONDS", type=_seconds, help="for each of them (60)")
+    parser.add_argument("--boot-limit", metavar="SECONDS", type=_seconds, help="for a boot (600)")
+    parser.add_argument("--shutdown-limit", metavar="SECONDS", type=_seconds, help="to go down (180)")
+    parser.add_argument(
+        "--no-data", dest="data", action="store_false", default=None, help="write and look for no records"
+    )
+    parser.add_argument(
+        "--continue", dest="go_on", action="store_true", default=None, help="go on after a cycle with a finding"
+    )
+    parser.add_argument(
+        "--unhealthy", action="store_true", default=None, help="begin although the cluster is not healthy"
+    )
+    parser.add_argument("--ssh-config", metavar="FILE", help="a configuration file for ssh")
     parser.add_argument("--to", metavar="DIR", help="where the results go")
     parser.add_argument("--resume", metavar="DIR", help="go on with the run whose results are there")
     parser.add_argument("--clean-up", metavar="DIR", help="remove what a run that was killed has left on the nodes")
     parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
-    parser.add_argument("--dry-run", action="store_true", help="look at the nodes, say what would be done, and end")
+    parser.add_argument(
+        "--dry-run", action="store_true", default=None, help="look at the nodes, say what would be done, and end"
+    )
     parser.add_argument("--json", action="store_true", help="the results as JSON at the end")
 
 
 def _seconds(text: str) -> float:
     value = float(text)
-    if not 0 <= value <= 86400:
+    if not 0 <= value <= LONGEST:
         raise argparse.ArgumentTypeError("seconds, at most a day")
     return value
 
@@ -85,14 +97,19 @@ def run(args: argparse.Namespace) -> int:
     """0 all cycles done and nothing found; 1 something was found, or the cluster is not healthy; 2 usage; 69 a node
     is not reachable at the beginning; 73 the results cannot be written; 75 nodes did not come back for a resumed run;
     130 interrupted."""
+    with results.Folder() as folder:
+        return _run(args, folder)
+
+
+def _run(args: argparse.Namespace, folder: results.Folder) -> int:
     stop = _Stop()
     try:
-        old = _earlier(args)
+        old = _earlier(args, folder)
         problem = _usage(args)
         if problem:
             return refuse(EX_USAGE, problem)
         with _signals(stop):
-            return _Test(args, old, stop).run()
+            return _Test(args, old, stop, folder).run()
     except Failure as failure:
         return refuse(failure.status, failure.message, failure.advice)
     except KeyboardInterrupt:
@@ -105,33 +122,65 @@ def run(args: argparse.Namespace) -> int:
         return refuse(EX_CANTCREAT, str(error))
 
 
-def _earlier(args: argparse.Namespace) -> Run | None:
-    """The run that is to be resumed or cleaned up after; its options are put into `args`.  Raises Failure."""
+def _earlier(args: argparse.Namespace, folder: results.Folder) -> Run | None:
+    """The run that is to be resumed or cleaned up after; its options are put into `args`.  Its directory is taken, so
+    that no other run has it.  Raises Failure and OSError."""
+    given = [key for key in DEFAULTS if getattr(args, key) is not None]
+    for key in DEFAULTS.keys() - set(given):
+        setattr(args, key, DEFAULTS[key])
     where = args.resume or args.clean_up
     if not where:
         return None
+    if args.resume and args.clean_up:
+        raise Failure(EX_USAGE, "--resume and --clean-up: one of them")
+    if given:
+        words = ", ".join(
+            {"stack": "STACK", "data": "--no-data", "go_on": "--continue"}.get(key, _option(key)) for key in given
+        )
+        option = "--resume" if args.resume else "--clean-up"
+        raise Failure(EX_USAGE, f"{words}: {option} takes all that from the run in {where}", "leave that out")
+    place = results.real(where)
+    if not (place / OPTIONS).exists():
+        raise Failure(EX_USAGE, f"{where} has no run of this test: there is no {OPTIONS}")
+    folder.take(place)
     try:
-        options = json.loads((Path(where) / OPTIONS).read_text(encoding="utf-8"))
-        old = reboottest.from_json(json.loads((Path(where) / RESULTS).read_text(encoding="utf-8")))
-        if args.nodes:
-            raise Failure(EX_USAGE, "the nodes and all that belongs to the test are those of the run in " + where)
+        options = json.loads((place / OPTIONS).read_text(encoding="utf-8"))
+        old = reboottest.from_json(json.loads((place / RESULTS).read_text(encoding="utf-8")))
         for key in KEPT:
-            setattr(args, key, options[key])
-    except (OSError, ValueError, KeyError) as error:
+            setattr(args, key, _kept(key, options[key]))
+        if (args.pattern, args.cycles) != (old.pattern, old.planned) or args.stack not in ("", old.stack):
+            raise ValueError(f"{OPTIONS} and {RESULTS} are not of the same run")
+        if len(old.nodes) != 2 or not all(nodes.NAME.match(name) for name in old.nodes):
+            raise ValueError(f"{RESULTS} does not have the names of two nodes")
+    except KeyError as error:
+        raise Failure(EX_USAGE, f"{where} has no run of this test: {OPTIONS} has no {error}") from None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise Failure(EX_USAGE, f"{where} has no run of this test: {error}") from None
     return old
 
 
+def _option(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _kept(key: str, value: Any) -> Any:
+    """An option of the run before.  Raises ValueError for what cannot be one."""
+    known = DEFAULTS[key]
+    if isinstance(known, float) and type(value) in (int, float) and 0 <= value <= LONGEST:
+        return float(value)
+    if type(value) is not type(known) or isinstance(known, float) or (key == "pattern" and value not in PATTERNS):
+        raise ValueError(f"{OPTIONS} has {_option(key)} as {value!r}")
+    return value
+
+
 def _usage(args: argparse.Namespace) -> str:
-    given = (args.nodes or "").split(",")
+    given = args.nodes.split(",")
     if len(given) != 2 or not all(given) or given[0] == given[1] or any(one.startswith("-") for one in given):
         return "--nodes A,B: two nodes, as ssh reaches them"
     if not 1 <= args.cycles <= 100000:
         return f"--cycles {args.cycles}: 1 to 100000"
     if args.pattern.startswith("power") and not (args.power_off and args.power_on):
         return f"--pattern {args.pattern} needs --power-off and --power-on"
-    if (args.resume or args.clean_up) and args.to:
-        return "--to is for a new run; the results of this one go to where it began"
     return ""
 
 
@@ -259,15 +308,26 @@ class Records:
         self._writers.stop(self._hosts[node], 10.0)
 
     def verify(self, nodes: Sequence[str]) -> tuple[list[Finding], int]:
-        """Each acknowledged record has to be whole on every node that is up.  Writers that have ended begin again."""
-        found = [finding for node in nodes for finding in self.start(node)]
-        count = len(self._writers.notes().acks)
+        """Each acknowledged record has to be whole on every node that is up, and each of them has to write.  Writers
+        that have ended begin again."""
+        found = [finding for node in nodes for finding in [*self.start(node), *self._stands(node)][:1]]
+        count = 0
         try:
+            count = len(self._writers.notes().acks)
             result = self._writers.findings([self._hosts[node] for node in nodes])
         except Failure as failure:
             return [*found, Finding("", DATA, f"the records could not be looked for: {failure.message}")], count
         found += [Finding("", DATA, words) for words in result.words]
         return [*found, *self._races(nodes)], count
+
+    def _stands(self, node: str) -> list[Finding]:
+        """A writer that is there, and acknowledges nothing."""
+        host = self._hosts[node]
+        if not self._writers.running(host) or self._writers.await_record(host, WRITE_LIMIT):
+            return []
+        if self._writers.running(host):
+            return [Finding(node, DATA, f"writing stands still: nothing was acknowledged in {WRITE_LIMIT:.0f} s")]
+        return [Finding(node, DATA, "its writer has ended by itself")]
 
     def _races(self, nodes: Sequence[str]) -> list[Finding]:
         """One winner for each name, no stale read; where both can play."""
@@ -296,10 +356,11 @@ class Records:
 
 
 class _Test:
-    def __init__(self, args: argparse.Namespace, old: Run | None, stop: _Stop) -> None:
+    def __init__(self, args: argparse.Namespace, old: Run | None, stop: _Stop, folder: results.Folder) -> None:
         self.args = args
         self.old = old
         self.stop = stop
+        self.folder = folder
         self.out: TextIO = sys.stderr if args.json else sys.stdout
         self.progress = terminal.Progress(self.out)
         self.nodes: dict[str, nodes.Node] = {}
@@ -309,7 +370,7 @@ class _Test:
         self.cut: dict[str, None] = {}  # the nodes whose power was ordered off
         self.began = time.monotonic()
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        self.place = Path(args.resume or args.clean_up or args.to or f"drbdocfs-reboot-test-{stamp}").absolute()
+        self.place = results.real(args.resume or args.clean_up or args.to or f"drbdocfs-reboot-test-{stamp}")
 
     def tell(self, text: str) -> None:
         """A line that stays, with the seconds since the begin."""
@@ -330,9 +391,8 @@ class _Test:
 
     def run(self) -> int:
         """Look, ask, do."""
-        if self.old is None and (self.place / RESULTS).exists():
-            advice = f"--resume {self.place}, or another --to"
-            return refuse(EX_USAGE, f"{self.place} has results of a run already", advice)
+        results.look(self.place)
+        self._unused()
         where = self.args.nodes.split(",")
         found = [nodes.Node(one, self.args.ssh_config) for one in where]
         if self.args.clean_up:
@@ -355,10 +415,12 @@ class _Test:
                 return refuse(EX_USAGE, f"this reboots {names}, and there is nobody to ask", "--yes")
             if not ask.yes(f"{self.args.cycles} cycles, '{self.args.pattern}', on {names}. Reboot them?"):
                 return refuse(EX_INTERRUPTED, "nothing was done")
-        files.make_directory(str(self.place))
+        if self.old is None:
+            self.folder.take(self.place)
+            self._unused()  # another one may have come and gone meanwhile
         options = {key: getattr(self.args, key) for key in KEPT}
         options["ssh_config"] = os.path.abspath(self.args.ssh_config) if self.args.ssh_config else ""
-        _write(self.place / OPTIONS, json.dumps(options, indent=2))
+        results.write(self.place / OPTIONS, json.dumps(options, indent=2))
         result = self.old or Run(
             stack=self.stack,
             nodes=tuple(self.nodes),
@@ -372,6 +434,11 @@ class _Test:
         return self._cycles(replace(result, ended=RUNNING), plan)
 
     # Before
+
+    def _unused(self) -> None:
+        if self.old is None and (self.place / RESULTS).exists():
+            advice = f"--resume {shlex.quote(str(self.place))}, or another --to"
+            raise Failure(EX_USAGE, f"{self.place} has results of a run already", advice)
 
     def _reach(self, found: Sequence[nodes.Node]) -> dict[str, dict[str, str]]:
         """Log in at both, learn their names and versions.  Raises Failure."""
@@ -394,6 +461,19 @@ class _Test:
                 raise Failure(EX_UNAVAILABLE, f"{node.where}: not root there", "log in as root, by key")
             if boot in ids:
                 raise Failure(EX_USAGE, f"{node.where} and {ids[boot]} are the same machine")
+            if not nodes.NAME.match(name):
+                said = reboottest_text.clean(name)
+                advice = "letters, digits and '_.-', at most 64: 'hostnamectl set-hostname' there"
+                raise Failure(
+                    EX_USAGE, f"{node.where} calls itself '{said}' (uname -n), which is no host's name", advice
+                )
+            if self.old is not None and name != self.old.nodes[found.index(node)]:
+                asked = self.old.nodes[found.index(node)]
+                raise Failure(
+                    EX_USAGE,
+                    f"{node.where} is {name} now, and was {asked} in the run that is to be gone on with",
+                    "look where ssh leads: its configuration, the addresses of names",
+                )
             if not product.startswith("drbdocfs "):
                 raise Failure(EX_UNAVAILABLE, f"{node.where} has no drbdocfs", "install drbdocfs-boot there")
             ids[boot] = node.where
@@ -448,6 +528,7 @@ class _Test:
             result = call.wait()
             try:
                 said = json.loads(result.out)
+                entries = _entries(said, "stacks" if verb == "status" else "findings")
             except ValueError:
                 text = f"'{scripts[verb]}': {result.err.strip() or f'exit {result.code}'}"
                 if "there is no stack" in text:
@@ -457,28 +538,28 @@ class _Test:
                 found[verb].append(Finding(name, CHECK, text))
                 continue
             if verb == "status":
-                self._know(name, said)
-                own: Any = next((one for one in said["stacks"] if one["name"] == self.stack), {})
+                self._know(name, entries)
+                own = next((one for one in entries if one.get("name") == self.stack), {})
                 if own.get("state") != "up":
                     found[verb].append(Finding(name, CHECK, f"the stack {self.stack} is {own.get('state', 'unknown')}"))
                 elif result.code != 0:
                     found[verb].append(Finding(name, CHECK, f"status: {result.err.strip() or f'exit {result.code}'}"))
             else:
                 found[verb] += [
-                    Finding(name, CHECK, f"{one['code']} {one['where']}: {one['message']}")
-                    for one in said.get("findings", ())
+                    Finding(name, CHECK, f"{one.get('code')} {one.get('where')}: {one.get('message')}")
+                    for one in entries
                     if one.get("severity") == "error"
                 ]
         return found
 
-    def _know(self, name: str, said: Any) -> None:
-        names = [one["name"] for one in said.get("stacks", ())]
+    def _know(self, name: str, stacks: Sequence[Mapping[str, Any]]) -> None:
+        names = [str(one.get("name")) for one in stacks]
         if not self.stack and len(names) != 1:
             raise Failure(EX_USAGE, f"{name} has {', '.join(names) or 'no stack'}: say which", "STACK")
         self.stack = self.stack or names[0]
-        for one in said["stacks"]:
-            if one["name"] == self.stack:
-                self.mount = one["mountpoint"]
+        for one in stacks:
+            if one.get("name") == self.stack:
+                self.mount = str(one.get("mountpoint") or "")
 
     def _dry_run(self, plan: Sequence[Sequence[reboottest.Down]]) -> int:
         for number, downs in enumerate(plan, 1):
@@ -651,9 +732,9 @@ class _Test:
 
     def _save(self, result: Run) -> None:
         """The three files, each whole or as before."""
-        _write(self.place / RESULTS, json.dumps(reboottest.to_json(result), indent=2) + "\n")
-        _write(self.place / "junit.xml", reboottest_junit.junit(result))
-        _write(self.place / "report.html", reboottest_html.page(result))
+        results.write(self.place / RESULTS, json.dumps(reboottest.to_json(result), indent=2) + "\n")
+        results.write(self.place / "junit.xml", reboottest_junit.junit(result))
+        results.write(self.place / "report.html", reboottest_html.page(result))
 
     def _report(self, result: Run) -> None:
         columns = terminal.width(self.out) or 100
@@ -664,14 +745,12 @@ class _Test:
             _written(sys.stdout, lambda: print(text, flush=True))
 
 
-def _write(path: Path, text: str) -> None:
-    # Not files.write: this machine's own root, and a link is replaced.
-    new = path.with_name(path.name + ".new")
-    with new.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+def _entries(said: object, key: str) -> list[dict[str, Any]]:
+    """A list of objects in a node's JSON.  Raises ValueError where there is none."""
+    found = said.get(key) if isinstance(said, dict) else None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ValueError(f"no {key}")
+    return found
 
 
 def _remaining(result: Run, planned: int) -> str:

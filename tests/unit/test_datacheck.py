@@ -81,6 +81,26 @@ def test_a_story_with_two_writers_ends_well_and_leaves_nothing(tmp_path: Path) -
         assert not found.good
 
 
+def test_an_acknowledgement_that_cannot_be_noted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writers = Writers(str(tmp_path / "check"), tmp_path / "notes", period=0.01)
+    with writers.ended():
+        writers.start(HOSTS[0])
+
+        def full(name: str, line: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(writers, "_note", full)
+            assert writers.await_record(HOSTS[0], 10)
+        # There is room again: what was lost is lost.
+        with pytest.raises(Failure, match="No space left") as caught:
+            writers.notes()
+        assert caught.value.status == 73
+        with pytest.raises(Failure, match="No space left"):
+            writers.start(HOSTS[1])
+        assert not writers.running(HOSTS[1])
+
+
 def test_all_races_on_one_machine_are_good(tmp_path: Path) -> None:
     found = Writers(str(tmp_path / "check"), tmp_path / "notes").races(HOSTS, 10, 6)
     assert found.good, found.wrong

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
-from drbdocfs_boot.tools import nodes
+import pytest
+
+from drbdocfs_boot.tools import datacheck, nodes
 
 
 def test_a_command_that_hangs_is_killed_at_its_limit_with_what_it_has_started() -> None:
@@ -15,9 +18,23 @@ def test_a_command_that_hangs_is_killed_at_its_limit_with_what_it_has_started() 
     assert "not done after" in result.said
 
 
-def test_a_power_command_gets_the_node_quoted_and_in_its_environment() -> None:
-    result = nodes.power('echo {node} "$DRBDOCFS_NODE"', "a b;c", 10.0).wait()
-    assert (result.code, result.out) == (0, "a b;c a b;c\n")
+def test_a_power_command_gets_the_node_and_has_it_in_its_environment() -> None:
+    result = nodes.power('echo {node} "{node}-bmc" "$DRBDOCFS_NODE"', "a-1.b", 10.0).wait()
+    assert (result.code, result.out) == (0, "a-1.b a-1.b-bmc a-1.b\n")
+
+
+@pytest.mark.parametrize("name", ["$(touch planted)", "a b", "", "-x", "../x", "a\n", "`x`", "a" * 65])
+def test_a_power_command_is_not_run_for_a_name_that_the_shell_or_a_path_would_understand(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="not the name"):
+        nodes.power('echo "{node}"', name, 10.0).wait()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_node_may_be_called_what_the_data_check_takes() -> None:
+    assert f'NODE = re.compile(r"{nodes.NAME.pattern}")\n' in datacheck.program().decode()
 
 
 def test_ssh_is_given_root_the_configuration_and_no_option_as_a_host() -> None:

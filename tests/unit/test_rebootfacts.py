@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 from typing import Any
 
 import pytest
@@ -46,7 +48,8 @@ def shutdown_lines(order: tuple[str, ...] = ("mount", "o2cb", "promote", "attach
 def said(own: dict[str, Any] | None = None, shutdown: list[str] | None = None, **parts: str) -> rebootfacts.Facts:
     text = {
         "boot": "11111111-2222-3333-4444-555555555555", "system": "running", "failed": "", "follow": "active",
-        "journal": "", "cycles": "", "status": json.dumps({"stacks": [own or stack()]}, indent=2), "timeline": "{}",
+        "journal": "", "heard": "[ 1.0] systemd[1]: a", "cycles": "",
+        "status": json.dumps({"stacks": [own or stack()]}, indent=2), "timeline": "{}",
         **parts,
     }  # fmt: skip
     if shutdown is not None:
@@ -86,6 +89,7 @@ def test_a_node_in_good_order_has_no_finding() -> None:
         (said(failed="ill.service"), reboottest.FAILED_UNIT, "ill.service has failed"),
         (said(follow="inactive"), reboottest.FAILED_UNIT, "drbdocfs-follow.service is inactive"),
         (said(cycles="[ 1.0] systemd[1]: a.service: Found ordering cycle on b"), reboottest.ORDERING_CYCLE, "cycle"),
+        (said(heard=""), reboottest.ORDERING_CYCLE, "journal has nothing of this boot"),
         (rebootfacts.parse(f"{MARK}boot\nx\n"), reboottest.UNREACHABLE, "not answered"),
     ],
 )
@@ -138,6 +142,42 @@ def test_layers_are_those_of_the_boot() -> None:
     facts = said(timeline=json.dumps({"boots": [{"stacks": [{"stack": "web", "starts": starts}]}]}))
     assert rebootfacts.layers(facts, "web") == (20.0, (reboottest.Layer("attach", 10.0, 11.5, "done"),))
     assert rebootfacts.layers(facts, "other") == (None, ())
+
+
+def answered(journal: dict[str, str]) -> rebootfacts.Facts:
+    """What the script prints where the journal has these lines, by the field that finds them; without our tools."""
+    plays = "".join(
+        f"case \"$*\" in *{field}*) printf '%s\\n' {shlex.quote(line)};; esac;" for field, line in journal.items()
+    )
+    tools = f"journalctl() {{ {plays} :; }}; systemctl() {{ :; }}; timeout() {{ :; }}\n"
+    done = subprocess.run(
+        ["/bin/sh", "-c", tools + rebootfacts.script("web")], capture_output=True, text=True, check=True, timeout=30
+    )
+    return rebootfacts.parse(done.stdout)
+
+
+@pytest.mark.parametrize("field", ["_PID=1", "_TRANSPORT=kernel"])
+def test_an_ordering_cycle_is_found_in_what_systemd_said_before_and_after_there_was_a_journald(field: str) -> None:
+    line = "[ 1.0] systemd[1]: a.service: Found ordering cycle on b.service/start"
+    facts = answered({field: line})
+    assert (facts.heard, facts.cycles) == (True, (line,))
+
+
+@pytest.mark.parametrize("field", ["_PID=1", "_TRANSPORT=kernel"])
+def test_a_journal_has_heard_of_a_boot_from_the_kernel_or_from_systemd(field: str) -> None:
+    facts = answered({field: "[ 1.0] a line"})
+    assert (facts.heard, facts.cycles, facts.complete) == (True, (), True)
+    assert not answered({}).heard
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\x0c", "\x0b", "\x1c", "\r"])
+def test_only_a_line_feed_ends_a_line(end: str) -> None:
+    line = json.dumps({"MESSAGE": f"a{end}b", "__MONOTONIC_TIMESTAMP": "1000000"}, ensure_ascii=False)
+    facts = said(journal=f"[ 1.0] x[7]: a{end}{MARK}follow{end}inactive", shutdown=[line])
+    assert facts.follow == "active"
+    assert len(facts.journal) == 1
+    if end not in "\x0c\x0b\x1c\r":  # which JSON writes otherwise
+        assert facts.shutdown == (rebootfacts.Stop(1.0, f"a{end}b"),)
 
 
 def test_names_cannot_add_a_command() -> None:

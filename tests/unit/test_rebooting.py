@@ -112,7 +112,8 @@ class World:
 def facts(failed: str = "") -> str:
     """What a node in good order says, whoever asks."""
     parts = {
-        "boot": "BOOT", "system": "running", "failed": failed, "follow": "active", "journal": "", "cycles": "",
+        "boot": "BOOT", "system": "running", "failed": failed, "follow": "active", "journal": "",
+        "heard": "[ 1.0] systemd[1]: a", "cycles": "",
         "status": json.dumps({"stacks": [test_rebootfacts.stack()]}), "timeline": "{}",
         "shutdown": "\n".join(test_rebootfacts.shutdown_lines()),
     }  # fmt: skip

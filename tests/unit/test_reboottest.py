@@ -42,6 +42,32 @@ def test_a_run_is_good_only_when_all_was_done_and_nothing_found() -> None:
     assert not dataclasses.replace(RUN, cycles=(bad,)).good
 
 
+def test_each_value_of_a_kind_that_is_not_ours_is_refused() -> None:
+    finding = Finding("a", reboottest.DATA, "lost")
+    cycle = dataclasses.replace(RUN.cycles[0], findings=(finding,))
+    text = json.dumps(reboottest.to_json(dataclasses.replace(RUN, cycles=(cycle,), before=(finding,))))
+    places = 0
+
+    def plant(value: object) -> None:
+        """An odd value in each place in turn, wherever it is."""
+        nonlocal places
+        for key, own in (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        ):
+            if key != "good":
+                places += 1
+                value[key] = 5 if isinstance(own, (str, list)) else "odd"  # type: ignore[index]
+                with pytest.raises(ValueError, match="reboot test"):
+                    reboottest.from_json(data)
+                value[key] = own  # type: ignore[index]
+            plant(own)
+
+    data = json.loads(text)
+    plant(data)
+    assert places > 30
+    assert json.dumps(reboottest.to_json(reboottest.from_json(data))) == text
+
+
 @pytest.mark.parametrize("data", [{}, {"format": 2}, {"format": 1}, {"format": 1, "cycles": [{}]}])
 def test_what_is_not_ours_is_refused(data: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="reboot test"):

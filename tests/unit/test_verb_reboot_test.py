@@ -6,15 +6,17 @@ import io
 import json
 import os
 import signal
+import stat
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from drbdocfs_boot import reboottest
+from drbdocfs_boot import datacheck, reboottest
 from drbdocfs_boot.cli import main
 from drbdocfs_boot.tools import ask, nodes, system
+from drbdocfs_boot.tools import results as folders
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Result
 from drbdocfs_boot.verbs import reboot_test
@@ -34,6 +36,44 @@ class Clock:
         return "20261124-120000"
 
 
+class Writers:
+    """Writers that run on all nodes, and stand still or end on some as soon as they are looked at."""
+
+    def __init__(self, stands: str = "", ends: str = "", full: bool = False) -> None:
+        self.stands, self.ends, self.full = stands, ends, full
+        self.up = {"a", "b"}
+
+    def running(self, host: Any) -> bool:
+        return host.name in self.up
+
+    def start(self, host: Any, limit: float) -> str:
+        raise Failure(69, f"{host.name}: the writer has ended: no")
+
+    def await_record(self, host: Any, limit: float) -> bool:
+        if host.name == self.ends:
+            self.up.discard(host.name)
+        return host.name not in (self.stands, self.ends)
+
+    def notes(self) -> datacheck.Notes:
+        if self.full:
+            raise Failure(73, "what was acknowledged could not be noted: No space left")
+        return datacheck.Notes((), (datacheck.Ack("a", "s", 1, 0.0, 0.0, 0.0),))
+
+    def findings(self, hosts: Any) -> datacheck.Findings:
+        return datacheck.judge(datacheck.Notes((), ()), [])
+
+    def races(self, *_: object) -> datacheck.RaceFindings:
+        return datacheck.together([])
+
+
+def verified(writers: Writers, tmp_path: Path) -> tuple[list[tuple[str, str]], int]:
+    records = reboot_test.Records({name: nodes.Node(name) for name in "ab"}, "/mnt", tmp_path)
+    records._writers = writers  # type: ignore[assignment]
+    found, count = records.verify(["a", "b"])
+    assert {finding.kind for finding in found} <= {reboottest.DATA}
+    return [(finding.node, finding.text) for finding in found], count
+
+
 class Pair:
     """The two nodes a and b, whom ssh knows as first and second, and what the verb sees of them."""
 
@@ -43,9 +83,11 @@ class Pair:
         self.own_boot = "of-this-machine"
         self.version = {"a": "0.1.0", "b": "0.1.0"}
         self.user = "0"
+        self.calls_itself: dict[str, str] = {}
         self.unreachable = ""
         self.state = "up"
         self.errors: list[dict[str, str]] = []
+        self.status = self.check = ""  # JSON, in the place of what they say
         self.interrupt_at = float("inf")
         self.signals = [signal.SIGINT]
         self.closing: list[signal.Signals] = []  # come while the records are removed
@@ -64,17 +106,18 @@ class Pair:
                 if pair.unreachable == self.where:
                     raise Failure(69, f"{self.where} is not reachable by ssh: no", "try")
                 name = self.played.name
+                said = pair.calls_itself.get(name, name)
                 if command == "uname -n":
-                    return Result(0, name + "\n", "")
-                words = [pair.boot(name), name, pair.user, "6.1", f"drbdocfs {pair.version[name]}", "8.4.11"]
+                    return Result(0, said + "\n", "")
+                words = [pair.boot(name), said, pair.user, "6.1", f"drbdocfs {pair.version[name]}", "8.4.11"]
                 return Result(0, "\n".join(words) + "\n", "")
 
             def call(self, command: str, limit: float) -> Done:
                 if command.startswith("drbdocfs status"):
                     own = test_rebootfacts.stack(state=pair.state)
-                    return Done(Result(0, json.dumps({"stacks": [own]}), ""))
+                    return Done(Result(0, pair.status or json.dumps({"stacks": [own]}), ""))
                 if command.startswith("drbdocfs check"):
-                    return Done(Result(0, json.dumps({"findings": pair.errors}), ""))
+                    return Done(Result(0, pair.check or json.dumps({"findings": pair.errors}), ""))
                 return self.played.call(command, limit)
 
         class Records(reboot_test.NoData):
@@ -226,6 +269,18 @@ def test_one_machine_by_two_names_is_refused(
     assert "the same machine" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["", "$(touch planted)", "a b", "../b", "-b", "b\x1b[2J"])
+def test_a_node_that_calls_itself_something_else_than_a_name_is_refused(
+    pair: Pair, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    pair.calls_itself["b"] = name
+    assert call("--yes", "--to", "out") == 2
+    said = capsys.readouterr().err
+    assert "second calls itself" in said
+    assert "\x1b" not in said
+    assert not list(Path().iterdir())
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -286,6 +341,193 @@ def test_results_of_another_run_are_not_written_over(pair: Pair, capsys: pytest.
     assert call("--cycles", "1", "--yes", "--to", "out") == 0
     assert call("--cycles", "1", "--yes", "--to", "out") == 2
     assert "--resume" in capsys.readouterr().err
+
+
+@pytest.fixture
+def done(pair: Pair) -> Path:
+    """The results of a run."""
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    once(pair)
+    return Path("out")
+
+
+def test_results_are_for_their_owner_only(done: Path) -> None:
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [done, *done.iterdir()]}
+    files = dict.fromkeys(("lock", "run.json", "options.json", "junit.xml", "report.html"), 0o600)
+    assert modes == {"out": 0o700, **files}
+
+
+@pytest.mark.parametrize("name", ["options.json", "options.json.new", "run.json.new", "report.html.new", "junit.xml"])
+def test_a_link_in_the_place_of_a_result_is_not_followed(pair: Pair, name: str) -> None:
+    Path("target").write_text("untouched")
+    Path("out").mkdir()
+    Path("out", name).symlink_to(Path("target").absolute())
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+    assert Path("target").read_text() == "untouched"
+    assert not any(path.is_symlink() for path in Path("out").iterdir())
+
+
+OTHERS = ["--to", "--resume", "--clean-up"]
+
+
+def with_directory(option: str) -> int:
+    if option == "--to":
+        return call("--cycles", "1", "--yes", "--to", "out")
+    return main(["reboot-test", option, "out"])
+
+
+@pytest.mark.parametrize("option", OTHERS)
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o1777])
+def test_a_directory_in_which_others_may_write_is_refused(
+    pair: Pair, done: Path, option: str, mode: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if option == "--to":
+        (done / "run.json").unlink()
+    done.chmod(mode)
+    assert with_directory(option) == 2
+    assert "others may write in" in capsys.readouterr().err
+    assert pair.cleaned == 1
+    assert option != "--to" or not (done / "run.json").exists()
+
+
+@pytest.mark.parametrize("option", OTHERS)
+def test_a_directory_of_another_users_is_refused(
+    pair: Pair, done: Path, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if option == "--to":
+        (done / "run.json").unlink()
+    monkeypatch.setattr(os, "geteuid", lambda: done.stat().st_uid + 1)
+    assert with_directory(option) == 2
+    assert "belongs to another user" in capsys.readouterr().err
+    assert pair.cleaned == 1
+    assert option != "--to" or not (done / "run.json").exists()
+
+
+@pytest.mark.parametrize("option", OTHERS)
+def test_one_run_at_a_time_has_a_directory(
+    pair: Pair, done: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if option == "--to":
+        (done / "run.json").unlink()
+    with folders.Folder() as other:
+        other.take(folders.real("out"))
+        assert with_directory(option) == 75
+        assert "another run uses" in capsys.readouterr().err
+        assert pair.cleaned == 1
+    assert with_directory("--clean-up" if option == "--resume" else option) == 0
+
+
+OWN_OPTIONS = (
+    "web", "--nodes first,second", "--cycles 10", "--pattern alternate", "--stagger 30", "--power-off x",
+    "--power-on x", "--power-limit 60", "--boot-limit 600", "--shutdown-limit 180", "--no-data", "--continue",
+    "--unhealthy", "--ssh-config x", "--to out", "--dry-run", "--cycles 5 --continue",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["--resume", "--clean-up"])
+def test_an_option_that_the_run_before_has_is_refused_beside_it_even_where_it_is_the_default(
+    pair: Pair, done: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (done / "run.json").read_bytes()
+    capsys.readouterr()
+    for words in OWN_OPTIONS:
+        assert main(["reboot-test", *words.split(), option, "out", "--yes"]) == 2
+        said = capsys.readouterr().err
+        assert all(word in said for word in words.replace("web", "STACK").split() if word[0] in "-S"), words
+        assert option in said
+    assert pair.cleaned == 1
+    assert (done / "run.json").read_bytes() == before
+
+
+def test_to_resume_and_to_clean_up_are_not_done_together(pair: Pair, done: Path) -> None:
+    assert main(["reboot-test", "--resume", "out", "--clean-up", "out"]) == 2
+    assert pair.cleaned == 1
+
+
+DAMAGED: tuple[Any, ...] = (
+    {"cycles": "10"}, {"cycles": True}, {"cycles": 7}, {"nodes": 5}, {"pattern": 7}, {"pattern": "all"},
+    {"pattern": "both"}, {"boot_limit": "x"}, {"boot_limit": -1}, {"stagger": float("nan")}, {"data": 1},
+    {"power_off": None}, {"ssh_config": ["x"]}, {"stack": "other"}, [], 5, None, "words",
+)  # fmt: skip
+
+
+def test_damaged_options_are_refused_in_words(pair: Pair, done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = done / "options.json"
+    whole = json.loads(file.read_text())
+    lacking: list[Any] = [{own: whole[own] for own in whole if own != key} for key in reboot_test.KEPT]
+    changed = [{**whole, **change} if isinstance(change, dict) else change for change in DAMAGED]
+    capsys.readouterr()
+    for options in [*lacking, *changed]:
+        file.write_text(json.dumps(options))
+        assert main(["reboot-test", "--resume", "out", "--yes"]) == 2, options
+        assert "no run of this test" in capsys.readouterr().err
+    file.write_text("{")
+    assert main(["reboot-test", "--resume", "out", "--yes"]) == 2
+    assert pair.cleaned == 1
+
+
+def test_results_without_two_nodes_are_refused(pair: Pair, done: Path) -> None:
+    file = done / "run.json"
+    whole = json.loads(file.read_text())
+    for names in (5, [], ["a"], ["a", "$(x)"], [1, 2], "abc"):
+        file.write_text(json.dumps({**whole, "nodes": names}))
+        assert main(["reboot-test", "--resume", "out", "--yes"]) == 2, names
+
+
+@pytest.mark.parametrize("now", [{"b": "c"}, {"a": "b", "b": "a"}], ids=["another", "exchanged"])
+def test_a_run_goes_on_with_the_machines_that_it_had_only(
+    pair: Pair, done: Path, now: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair.calls_itself = now
+    assert main(["reboot-test", "--resume", "out", "--yes"]) == 2
+    assert "and was" in capsys.readouterr().err
+    assert pair.cleaned == 1
+
+
+@pytest.mark.parametrize("said", ["[]", "5", "{}", '{"stacks": 5}', '{"stacks": [5]}', '{"findings": {}}'])
+@pytest.mark.parametrize("verb", ["status", "check"])
+def test_what_a_node_says_in_a_form_that_is_not_ours_is_a_finding(
+    pair: Pair, verb: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setattr(pair, verb, said)
+    assert call("web", "--yes") == 1
+    assert f"a: check: 'drbdocfs {verb} web --json'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stacks", [[{}], [{"name": 5}], [{"name": "web"}]])
+def test_a_stack_of_which_a_node_says_little_is_not_healthy(pair: Pair, stacks: list[dict[str, Any]]) -> None:
+    pair.status = json.dumps({"stacks": stacks})
+    assert call("web", "--yes") == 1
+    pair.check = json.dumps({"findings": [{"severity": "error"}]})
+    assert call("--yes") in (1, 2)
+
+
+def test_a_directory_without_a_run_is_left_as_it_is(pair: Pair) -> None:
+    Path("out").mkdir()
+    assert main(["reboot-test", "--resume", "out"]) == 2
+    assert not list(Path("out").iterdir())
+
+
+def test_nodes_that_write_have_no_finding(tmp_path: Path) -> None:
+    assert verified(Writers(), tmp_path) == ([], 1)
+
+
+def test_a_writer_that_stands_still_is_found(tmp_path: Path) -> None:
+    found = [("b", "writing stands still: nothing was acknowledged in 120 s")]
+    assert verified(Writers(stands="b"), tmp_path) == (found, 1)
+
+
+def test_a_writer_that_ends_is_found_once(tmp_path: Path) -> None:
+    assert verified(Writers(ends="a"), tmp_path) == ([("a", "its writer has ended by itself")], 1)
+    writers = Writers()
+    writers.up = {"b"}  # and a cannot begin again
+    assert verified(writers, tmp_path) == ([("a", "nothing can be written: a: the writer has ended: no")], 1)
+
+
+def test_acknowledgements_that_were_lost_here_are_found(tmp_path: Path) -> None:
+    ((node, text),), count = verified(Writers(full=True), tmp_path)
+    assert (node, count) == ("", 0)
+    assert "No space left" in text
 
 
 def test_json_stands_alone_on_standard_output(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
