@@ -346,7 +346,10 @@ def _values(stack: Stack, files: dict[str, str]) -> None:
         given = {key: unitreader.plain(value) for section, key, value in unitreader.assignments(mount)
                  if section == "Mount"}  # fmt: skip
         wanted = {"What": stack.device, "Where": stack.mountpoint, "Type": "ocfs2"}
-        wanted |= {"Options": stack.mount_options} if stack.mount_options else {}
+        options = stack.mount_options.split(",") if stack.mount_options else []
+        if not any(option.strip().startswith("barrier") for option in options):
+            options.append("barrier=1")
+        wanted["Options"] = ",".join(options)
         _require(given == wanted, str(given))
 
 
