@@ -152,6 +152,7 @@ def test_generator_in_a_read_only_world(tmp_path: Path) -> None:
     assert tree(places[1]) == tree(places[2]) == {}
 
 
+@pytest.mark.exhaustive
 def test_ten_thousand_stacks(tmp_path: Path) -> None:
     sections = [
         f"[s{n}]\nresource = r{n}\ndevice = /dev/drbd{n}\nbacking_file = /img/{n}\nloop_device = /dev/loop{n}\n"

@@ -330,35 +330,27 @@ def drbdsetup_hangs_at_shutdown(case: Case) -> None:
     await_up([node])
 
 
-def masked(case: Case, node: Node, units: str) -> None:
-    """Units that are not there from the next boot on."""
+def without(case: Case, node: Node, units: str) -> None:
+    """A boot, a stop and a start with units that are not there from the boot on."""
     put_back = f"systemctl unmask {units}; systemctl start {units}; systemctl reset-failed"
     case.afterwards(lambda: node.run(put_back, timeout=120))
     node.run(f"systemctl mask {units}; sync")
+    rebooted(case, node)
+    await_up([node])
+    node.run("drbdocfs stop web", timeout=180)
+    stack.check_down(node)
+    node.run("drbdocfs start web", timeout=300)
+    await_up([node])
 
 
-@fault("journald-down", "boot, stop, start and shutdown without a journal: up by itself", group=GROUP, seconds=260.0)
+@fault("journald-down", "boot, stop and start without a journal", group=GROUP, seconds=260.0)
 def journald_down(case: Case) -> None:
-    node = case.two
-    masked(case, node, "systemd-journald.socket systemd-journald-dev-log.socket systemd-journald.service")
-    rebooted(case, node)
-    await_up([node])
-    node.run("drbdocfs stop web", timeout=180)
-    stack.check_down(node)
-    node.run("drbdocfs start web", timeout=300)
-    await_up([node])
+    without(case, case.two, "systemd-journald.socket systemd-journald-dev-log.socket systemd-journald.service")
 
 
-@fault("dbus-down", "boot, stop, start and shutdown without D-Bus: up by itself", group=GROUP, seconds=260.0)
+@fault("dbus-down", "boot, stop and start without D-Bus", group=GROUP, seconds=260.0)
 def dbus_down(case: Case) -> None:
-    node = case.two
-    masked(case, node, "dbus.socket dbus.service")
-    rebooted(case, node)
-    await_up([node])
-    node.run("drbdocfs stop web", timeout=180)
-    stack.check_down(node)
-    node.run("drbdocfs start web", timeout=300)
-    await_up([node])
+    without(case, case.two, "dbus.socket dbus.service")
 
 
 @fault(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import cast
 
@@ -37,10 +38,13 @@ class Fake:
     def write(self, session: str, first: int) -> None:
         """Some records by the program that the guests run."""
         text = records._PROGRAM.replace(MOUNTPOINT, str(self.mount)).replace(records.NOTES, str(self.notes))
+        # What is told apart by its time is here milliseconds apart.
+        text = text.replace(f"began + {records.PERIOD}", "began + 0.01")
         command = [sys.executable, "-I", "-u", "-c", text, self.name, session, str(first)]
         with subprocess.Popen(command) as writer:
             while not self.notes.exists() or self.notes.read_text(encoding="utf-8").count("\n") < 4:
                 assert writer.poll() is None
+                time.sleep(0.005)
             writer.send_signal(signal.SIGKILL)
 
 

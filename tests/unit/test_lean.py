@@ -196,6 +196,7 @@ def many(number: int, line: str) -> str:
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("line", "good", "problems"),
     [("", 10_000, 0), ("devcie = x", 0, 10_000), ("rubbish", 0, 10_000), ("[s0]", 9_999, 10_001)],

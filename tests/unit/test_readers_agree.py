@@ -229,6 +229,7 @@ def test_configobj_has_the_last_word(monkeypatch: pytest.MonkeyPatch, root: Path
     ]
 
 
+@pytest.mark.exhaustive
 def test_grammar_reaches_good_and_bad(root: Path) -> None:
     """The generated files are worth comparing: among them are good stacks, and most of the reasons of the scan."""
     seen: set[str] = set()

@@ -8,9 +8,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -25,13 +24,7 @@ LAYERS = (Layer("loop", 3.0, 3.5, "done"), Layer("wait", 4.0, 12.0, "done"), Lay
 VOID = {"meta", "br"}
 
 
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 def boot(node: str, up: float | None = 60.0) -> Boot:
@@ -183,6 +176,7 @@ def test_each_picture_is_well_formed_and_has_words_for_who_hears() -> None:
         assert "nan" not in picture
 
 
+@pytest.mark.exhaustive
 def test_a_thousand_cycles_with_long_journals_still_make_a_page_that_can_be_sent() -> None:
     cycle = bad().cycles[1]
     journal = "s1 kernel: <something> is & remains wrong\n" * 200

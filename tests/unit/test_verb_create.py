@@ -360,6 +360,7 @@ def all_changes(place: Path) -> int:
         return int(made.count)
 
 
+@pytest.mark.exhaustive
 def test_killed_at_every_step_and_run_again_ends_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of every three runs one loses its power after a change, one is killed after it, and one is killed before it."""
     whole = all_changes(tmp_path / "whole")

@@ -251,6 +251,7 @@ def fresh(host: Host, number: int) -> Host:
     return guide(root)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("part", range(4))
 def test_power_cut_at_every_step_of_write(host: Host, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
     before = host.tree()
@@ -273,6 +274,7 @@ def test_power_cut_at_every_step_of_write(host: Host, monkeypatch: pytest.Monkey
         assert one.tree() == before, number
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("part", range(2))
 def test_power_cut_at_every_step_of_undo(host: Host, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
     before = host.tree()

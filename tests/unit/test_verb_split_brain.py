@@ -4,6 +4,7 @@ and ssh runs the command of the other host.  What real DRBD does is the lab's to
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import subprocess
 import time
@@ -22,10 +23,10 @@ CONFIG = "[web]\nresource = r0\ndevice = /dev/drbd0\ncluster = web\nmountpoint =
 GI = {"server1": "32B1D23D5C7F7303", "server2": "F9CF5D5C8539E329"}
 # The tools of one host.  Two that connect: in step when one of them discards, else both StandAlone again.
 TOOL = """#!/usr/bin/python3 -IS
-import json, os, sys
+import marshal, os, sys  # json would cost each of hundreds of starts more than all the rest
 host, tool, args = os.environ["__DRBD_NODE__"], os.path.basename(sys.argv[0]), sys.argv[1:]
 file = os.environ["DRBD_WORLD"]
-world = json.load(open(file))
+world = marshal.load(open(file, "rb"))
 own = world[host]
 other = world[next(h for h in world if h != host and isinstance(world[h], dict))]
 line = " ".join([tool, *args])
@@ -33,7 +34,7 @@ if args[:1] not in (["events2"], ["get-gi"]) and tool != "journalctl":
     world["calls"].append(host + ": " + line)
 
 def fail(text, code):
-    json.dump(world, open(file, "w"))
+    marshal.dump(world, open(file, "wb"))
     sys.exit(sys.stderr.write(text + "\\n") and code)
 
 if line in world["broken"]:
@@ -85,7 +86,7 @@ if own["conn"] == other["conn"] == "Connecting":
         winner.update(conn="Connected", repl="SyncSource", left=3)
     else:
         own["conn"] = other["conn"] = "StandAlone"
-json.dump(world, open(file, "w"))
+marshal.dump(world, open(file, "wb"))
 """
 COMMAND = f"""#!/bin/sh
 exec /usr/bin/python3 -c "
@@ -131,12 +132,12 @@ class Pair:
 
     @property
     def world(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.file.read_text())
+        found: dict[str, Any] = marshal.loads(self.file.read_bytes())
         return found
 
     @world.setter
     def world(self, value: dict[str, Any]) -> None:
-        self.file.write_text(json.dumps(value))
+        self.file.write_bytes(marshal.dumps(value, 2))
 
     def change(self, host: str, **values: Any) -> None:
         world = self.world
