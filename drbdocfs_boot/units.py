@@ -132,7 +132,7 @@ def _layers(stack: Stack, line: "Line | None") -> "dict[str, str]":
         environment["LOOP_DEVICE"] = stack.loop_device
     files[f"drbdocfs-attach@{name}.service.d/{DROP_IN}"] = attach + _environment(**environment)
     if line is None:
-        options = f"Options={escape.value(_mount_options(stack.mount_options))}\n"
+        options = f"Options={escape.value(mount_options(stack.mount_options))}\n"
         files[mount] = (
             head
             + f"Description={escape.value(stack.mountpoint)} of drbdocfs stack {name}\n"
@@ -142,7 +142,7 @@ def _layers(stack: Stack, line: "Line | None") -> "dict[str, str]":
     return files
 
 
-def _mount_options(given: str) -> str:
+def mount_options(given: str) -> str:
     """With ``barrier=1``, unless the administrator has said something of barriers.
 
     Without it OCFS2 sends no flush to the disk (fs/ocfs2/super.c sets OCFS2_MOUNT_BARRIER for that option alone), and

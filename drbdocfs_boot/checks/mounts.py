@@ -6,7 +6,7 @@ import re
 import stat
 from collections.abc import Iterator
 
-from drbdocfs_boot import escape, ocfs2sb
+from drbdocfs_boot import escape, ocfs2sb, units
 from drbdocfs_boot.checks import lower
 from drbdocfs_boot.checks.facts import FSTAB, Facts
 from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Book, Finding, Rule
@@ -125,6 +125,13 @@ BOOK = Book(
         "Where fstab has a line for the mount point, its options are taken and mount_options is not.",
         "make them the same, or remove the line in fstab",
     ),
+    mount_no_barrier=Rule(
+        WARNING,
+        "OCFS2 is mounted without barrier=1",
+        "Then OCFS2 never tells the disk to flush its cache, and what fsync acknowledged is lost when the power of both"
+        " nodes goes while it is in the memory of both.",
+        "write barrier=1 into fstab's options or into mount_options, on both nodes; then 'drbdocfs restart'",
+    ),
     automount=Rule(
         WARNING,
         "an automounter is set on the mount point",
@@ -146,6 +153,7 @@ def find(facts: Facts) -> Iterator[Finding]:
         yield from _mounted(facts, stack)
         yield from _own_lines(facts, stack)
         yield from _other_lines(facts, stack)
+        yield from _barrier(facts, stack)
         yield from _automount(facts, stack)
 
 
@@ -325,9 +333,9 @@ def _own_lines(facts: Facts, stack: Stack) -> Iterator[Finding]:
 
 
 def _options(text: str) -> set[str]:
-    return {
-        option for option in text.split(",") if option not in _NOT_OPTIONS and not option.startswith(("x-", "comment="))
-    }
+    # Of barriers _barrier() has the word: our own mount unit adds one.
+    others = ("x-", "comment=", "barrier")
+    return {option for option in text.split(",") if option not in _NOT_OPTIONS and not option.startswith(others)}
 
 
 def _other_lines(facts: Facts, stack: Stack) -> Iterator[Finding]:
@@ -357,6 +365,36 @@ def _other_lines(facts: Facts, stack: Stack) -> Iterator[Finding]:
                 stack.name,
                 advice=f"remove the line, or write {stack.device} instead",
             )
+
+
+def _barrier(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    """Where barrier=1 is missing: in what the next mount is made from, else in the mount that is there."""
+    lines = [line for line in facts.fstab if line.target == stack.mountpoint]
+    if lines:
+        where, named, options = _at(lines[0]), f"the line for {stack.mountpoint}", lines[0].options
+    else:
+        where, named = stack.mountpoint, f"mount_options of stack {stack.name}"
+        options = units.mount_options(stack.mount_options)
+    if not _flushes(options):
+        yield BOOK.finding("mount-no-barrier", where, f"{named} leads to a mount without barrier=1", stack.name)
+        return
+    for mount in facts.mounts:
+        if mount.target != stack.mountpoint or not _is_device(facts, stack, mount.source):
+            continue
+        if not _flushes(mount.options):
+            yield BOOK.finding(
+                "mount-no-barrier",
+                stack.mountpoint,
+                f"{stack.mountpoint} was mounted without barrier=1",
+                stack.name,
+                advice=f"it has it after 'drbdocfs restart {stack.name}', on both nodes",
+            )
+
+
+def _flushes(options: str) -> bool:
+    """Whether OCFS2's last word on barriers is yes: it is told by a number, anything but 0 (fs/ocfs2/super.c)."""
+    words = [word.strip() for word in options.split(",") if word.strip().startswith("barrier=")]
+    return bool(words) and words[-1].partition("=")[2].strip("0") != ""
 
 
 def _names(spec: str, superblock: ocfs2sb.Superblock) -> bool:

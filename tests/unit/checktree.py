@@ -167,7 +167,7 @@ def good(root: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     for name, text in FILES.items():
         tree.write(name, text)
     tree.write("/etc/drbd.conf", 'include "drbd.d/global_common.conf";\ninclude "drbd.d/*.res";\n')
-    tree.write("/etc/fstab", "/dev/drbd0  /mnt/storage  ocfs2  noauto,noatime  0 0\n")
+    tree.write("/etc/fstab", "/dev/drbd0  /mnt/storage  ocfs2  noauto,noatime,barrier=1  0 0\n")
     tree.write("/etc/hostname", "server1\n")
     tree.write("/etc/default/o2cb", "O2CB_ENABLED=false\nO2CB_BOOTCLUSTER=ocfs2\n")
     tree.write("/etc/modprobe.d/amd64-microcode-blacklist.conf", "blacklist microcode\n")

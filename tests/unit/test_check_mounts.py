@@ -11,7 +11,7 @@ from drbdocfs_boot.checks import mounts
 from tests.unit.checktree import MOUNTINFO, Tree, added, freeze, good, steps
 
 POINT = "/mnt/storage"
-MOUNTED = "50 22 147:0 / /mnt/storage rw,noatime - ocfs2 /dev/drbd0 rw\n"
+MOUNTED = "50 22 147:0 / /mnt/storage rw,noatime - ocfs2 /dev/drbd0 rw,barrier=1\n"
 
 
 UUID = "D6D5F7EE542F4E44A8EB11F8D4CC571E"
@@ -67,7 +67,7 @@ def not_a_directory(tree: Tree) -> None:
 def on_stack(tree: Tree) -> None:
     tree.path("/mnt/storage").rmdir()
     tree.stanza("outer", resource="r1", device="/dev/drbd1", cluster="web", mountpoint="/mnt")
-    tree.write("/proc/self/mountinfo", MOUNTINFO + MOUNTED + "49 22 147:1 / /mnt rw - ocfs2 /dev/drbd1 rw\n")
+    tree.write("/proc/self/mountinfo", MOUNTINFO + MOUNTED + "49 22 147:1 / /mnt rw - ocfs2 /dev/drbd1 rw,barrier=1\n")
 
 
 def direct_map(tree: Tree) -> None:
@@ -89,7 +89,7 @@ CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
     "below-symlink": (below_symlink, "mountpoint-symlink", POINT),
     "on-another-stack": (on_stack, "mountpoint-on-stack", POINT),
     "elsewhere": (
-        mounted(MOUNTED.strip(), "61 22 147:0 / /srv rw - ocfs2 /dev/drbd0 rw"),
+        mounted(MOUNTED.strip(), "61 22 147:0 / /srv rw - ocfs2 /dev/drbd0 rw,barrier=1"),
         "mounted-elsewhere",
         "/srv",
     ),
@@ -98,8 +98,8 @@ CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
     "heartbeat-of-a-second-mount-that-is-gone": (heartbeat(2), "heartbeat-left", UUID),
     "double": (fstab("/dev/drbd0 /mnt/storage/ ocfs2 noauto 0 0"), "fstab-double", "/etc/fstab:2"),
     "second-mount": (fstab("", "/dev/drbd/by-res/r0 /srv ocfs2 noauto 0 0"), "fstab-second-mount", "/etc/fstab:3"),
-    "nofail": (own("/dev/drbd0 /mnt/storage ocfs2 noatime,nofail 0 0"), "fstab-nofail", "/etc/fstab:2"),
-    "own-label": (own("LABEL=web /mnt/storage ocfs2 noatime 0 0"), "fstab-by-uuid", "/etc/fstab:2"),
+    "nofail": (own("/dev/drbd0 /mnt/storage ocfs2 noatime,barrier=1,nofail 0 0"), "fstab-nofail", "/etc/fstab:2"),
+    "own-label": (own("LABEL=web /mnt/storage ocfs2 noatime,barrier=1 0 0"), "fstab-by-uuid", "/etc/fstab:2"),
     "uuid-for-another-place": (
         fstab('UUID="D6D5F7EE-542F-4E44-A8EB-11F8D4CC571E" /srv ocfs2 defaults 0 0'),
         "fstab-by-uuid",
@@ -108,12 +108,19 @@ CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
     "label-for-another-place": (fstab("LABEL=web /srv ocfs2 defaults 0 0"), "fstab-by-uuid", "/etc/fstab:2"),
     "loop-device": (fstab("/dev/loop7 /srv ocfs2 noauto 0 0"), "fstab-lower-disk", "/etc/fstab:2"),
     "backing-file": (fstab("/drbd-loop.img /srv ocfs2 loop 0 0"), "fstab-lower-disk", "/etc/fstab:2"),
-    "own-from-loop": (own("/dev/loop7 /mnt/storage ocfs2 noatime 0 0"), "fstab-lower-disk", "/etc/fstab:2"),
-    "own-device": (own("/dev/sdb1 /mnt/storage ocfs2 noatime 0 0"), "fstab-device", "/etc/fstab:2"),
-    "type": (own("/dev/drbd0 /mnt/storage ext4 noatime 0 0"), "fstab-type", "/etc/fstab:2"),
-    "options": (own("/dev/drbd0 /mnt/storage ocfs2 noauto,_netdev 0 0"), "fstab-options", "/etc/fstab:2"),
+    "own-from-loop": (own("/dev/loop7 /mnt/storage ocfs2 noatime,barrier=1 0 0"), "fstab-lower-disk", "/etc/fstab:2"),
+    "own-device": (own("/dev/sdb1 /mnt/storage ocfs2 noatime,barrier=1 0 0"), "fstab-device", "/etc/fstab:2"),
+    "type": (own("/dev/drbd0 /mnt/storage ext4 noatime,barrier=1 0 0"), "fstab-type", "/etc/fstab:2"),
+    "options": (own("/dev/drbd0 /mnt/storage ocfs2 noauto,_netdev,barrier=1 0 0"), "fstab-options", "/etc/fstab:2"),
+    "no-barrier-in-fstab": (own("/dev/drbd0 /mnt/storage ocfs2 noatime 0 0"), "mount-no-barrier", "/etc/fstab:2"),
+    "barrier-0-in-fstab": (
+        own("/dev/drbd0 /mnt/storage ocfs2 barrier=1,noatime,barrier=0 0 0"),
+        "mount-no-barrier",
+        "/etc/fstab:2",
+    ),
+    "mounted-without-barrier": (mounted(MOUNTED.replace(",barrier=1", "").strip()), "mount-no-barrier", POINT),
     "automount-option": (
-        own("/dev/drbd0 /mnt/storage ocfs2 noatime,x-systemd.automount 0 0"),
+        own("/dev/drbd0 /mnt/storage ocfs2 noatime,barrier=1,x-systemd.automount 0 0"),
         "automount",
         "/etc/fstab:2",
     ),
@@ -137,17 +144,17 @@ def test_fault(case: str, tree: Tree) -> None:
 HARMLESS: dict[str, Callable[[Tree], object]] = {
     "mounted": mounted(MOUNTED.strip()),
     "mounted-with-files-below-it": steps(lambda t: mounted(MOUNTED.strip())(t), lambda t: t.write(f"{POINT}/file", "")),
-    "bind-of-a-directory": mounted(MOUNTED.strip(), "61 22 147:0 /www /srv rw - ocfs2 /dev/drbd0 rw"),
+    "bind-of-a-directory": mounted(MOUNTED.strip(), "61 22 147:0 /www /srv rw - ocfs2 /dev/drbd0 rw,barrier=1"),
     "heartbeat": heartbeat(1, MOUNTED.strip()),
     "heartbeat-while-it-is-being-mounted": heartbeat(1),
     "global-heartbeat": heartbeat(3, MOUNTED.strip(), mode="global"),
     "bind-of-the-whole": steps(
-        mounted(MOUNTED.strip(), "61 22 147:0 / /srv rw - ocfs2 /dev/drbd0 rw"),
+        mounted(MOUNTED.strip(), "61 22 147:0 / /srv rw - ocfs2 /dev/drbd0 rw,barrier=1"),
         fstab("/mnt/storage /srv none bind 0 0"),
     ),
     "no-line": own("# none"),
-    "netdev": own("/dev/drbd0 /mnt/storage ocfs2 _netdev,noatime,x-systemd.mount-timeout=3min 0 0"),
-    "by-res": own("/dev/drbd/by-res/r0/0 /mnt/storage ocfs2 noauto,noatime 0 0"),
+    "netdev": own("/dev/drbd0 /mnt/storage ocfs2 _netdev,noatime,barrier=1,x-systemd.mount-timeout=3min 0 0"),
+    "by-res": own("/dev/drbd/by-res/r0/0 /mnt/storage ocfs2 noauto,noatime,barrier=1 0 0"),
     "other-label": fstab("LABEL=root / ext4 defaults 0 1", "UUID=0e1a-77 /boot/efi vfat defaults 0 0"),
     "bind-line": fstab("/mnt/storage/www /srv none bind 0 0"),
     "masked-automount": lambda t: t.link("/etc/systemd/system/mnt-storage.automount", "/dev/null"),
@@ -162,7 +169,7 @@ def test_harmless(case: str, tree: Tree) -> None:
 
 def test_a_mount_point_on_another_stack_is_not_looked_at(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     tree.stanza("outer", resource="r1", device="/dev/drbd1", cluster="web", mountpoint="/mnt")
-    tree.write("/proc/self/mountinfo", MOUNTINFO + "49 22 147:1 / /mnt rw - ocfs2 /dev/drbd1 rw\n")
+    tree.write("/proc/self/mountinfo", MOUNTINFO + "49 22 147:1 / /mnt rw - ocfs2 /dev/drbd1 rw,barrier=1\n")
     freeze(tree, monkeypatch, "/mnt")
     assert [(f.code, f.stack) for f in mounts.find(tree.facts())] == [("mountpoint-on-stack", "web")]
 

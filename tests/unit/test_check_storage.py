@@ -204,7 +204,7 @@ def test_nothing_below_a_stack_s_mount_is_touched(tree: Tree, frozen: None) -> N
     tree.append("/etc/fstab", "LABEL=web /srv ocfs2 defaults 0 0\n/mnt/storage/x /srv/x none bind 0 0\n")
     expected = [("backing-on-stack", FILE), ("loop-taken", "/dev/loop7")]
     assert [(f.code, f.where) for f in storage.find(tree.facts())] == expected
-    tree.write("/proc/self/mountinfo", MOUNTINFO + "50 22 147:0 / /mnt/storage rw - ocfs2 /dev/drbd0 rw\n")
+    tree.write("/proc/self/mountinfo", MOUNTINFO + "50 22 147:0 / /mnt/storage rw - ocfs2 /dev/drbd0 rw,barrier=1\n")
     assert list(mounts.find(tree.facts())) == []
 
 
