@@ -6,13 +6,16 @@ host's (time.monotonic()).
 
 from __future__ import annotations
 
+import os
 import re
+import select
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from . import powerswitch, witnesshost
+from . import powerswitch, process, witnesshost
 from .lab import Lab, know_each_other
 from .node import Node
 from .records import LEEWAY, Finding, Records
@@ -130,13 +133,30 @@ def mend(lab: Lab, kind: str) -> float:
 # Watching
 
 
+# A process of its own in the guest: a session of ssh for each look takes a third of an emulated processor.
+_LOOK = f"""exec python3 -I -S -u -c '
+import time
+while True:
+    try:
+        text = open("/proc/drbd").read()
+    except OSError:
+        text = ""
+    mounted = " {MOUNTPOINT} " in open("/proc/mounts").read()
+    print(*text.split(), "{MOUNTPOINT}" if mounted else "", flush=True)
+    time.sleep(1)
+'"""
+DEAF_AFTER = 6.0  # seconds without a word
+
+
 def state(node: Node) -> str:
     """What a node does with the file system at this moment."""
     if not node.running:
         return OFF
     text = node.ask(f"cat /proc/drbd 2>/dev/null; grep ' {MOUNTPOINT} ' /proc/mounts; :", 6)
-    if text is None:
-        return DEAF
+    return DEAF if text is None else _understood(text)
+
+
+def _understood(text: str) -> str:
     found = _LINE.search(text)
     if found is None:
         return DOWN
@@ -172,14 +192,39 @@ class Watch:
             thread.join()
 
     def _follow(self, node: Node) -> None:
-        changes = self.changes[node.name]
         while not self._end.is_set():
-            now = state(node)
-            if not changes or changes[-1][1] != now:
-                changes.append((time.monotonic(), now))
-            if all(seen and seen[-1][1] == ALONE for seen in self.changes.values()):
-                self.both_alone.append(time.monotonic())
-            self._end.wait(1.0)
+            stream = node.stream(_LOOK, DEAF_AFTER) if node.running else None
+            if stream is None:
+                self._note(node, DEAF if node.running else OFF)
+                self._end.wait(1.0)
+                continue
+            try:
+                self._read(node, stream)
+            finally:
+                process.end(stream)
+
+    def _read(self, node: Node, stream: subprocess.Popen[bytes]) -> None:
+        """Until the end, or until nothing can come any more."""
+        assert stream.stdout is not None
+        resets, heard, rest = node.resets, time.monotonic(), b""
+        while not self._end.is_set() and node.running and node.resets == resets:
+            if select.select([stream.stdout], [], [], 1.0)[0]:
+                data = os.read(stream.stdout.fileno(), 1 << 16)
+                if not data:
+                    return
+                *lines, rest = (rest + data).split(b"\n")
+                heard = time.monotonic()
+                for line in lines:
+                    self._note(node, _understood(line.decode("ascii", "replace")))
+            elif time.monotonic() - heard > DEAF_AFTER:
+                self._note(node, DEAF)
+
+    def _note(self, node: Node, now: str) -> None:
+        changes = self.changes[node.name]
+        if not changes or changes[-1][1] != now:
+            changes.append((time.monotonic(), now))
+        if all(seen and seen[-1][1] == ALONE for seen in self.changes.values()):
+            self.both_alone.append(time.monotonic())
 
     def now(self, node: Node) -> str:
         """The newest state of a node."""
@@ -195,10 +240,11 @@ class Watch:
         return ", ".join(f"{seen} {max(0.0, at - since):.0f}" for at, seen in self.changes[node.name])
 
 
-def await_together(lab: Lab, timeout: float = BACK_LIMIT) -> float:
+def await_together(lab: Lab, timeout: float = BACK_LIMIT, watch: Watch | None = None) -> float:
     """Wait until both are up, connected and whole, each as it says itself, and a write goes through on both.
 
-    A node that is about to be reset, or just booting, answers no question: that is no error here.
+    A node that is about to be reset, or just booting, answers no question: that is no error here. `watch` saves
+    questions to which it knows the answer.
     """
     limit = time.monotonic() + timeout
     whole = "grep -Eq 'cs:Connected ro:Primary/Primary ds:UpToDate/UpToDate . r' /proc/drbd"
@@ -208,10 +254,13 @@ def await_together(lab: Lab, timeout: float = BACK_LIMIT) -> float:
         f"{up} && (exec 2>/dev/null; timeout 20 sh -c 'echo 1 > {MOUNTPOINT}/probe.$(uname -n);"
         f" sync {MOUNTPOINT}/probe.$(uname -n)' & wait $!)"
     )
+
+    def both_say(command: str, limit: float) -> bool:
+        return all(answer is not None for answer in lab.both(lambda node: node.ask(command, limit)))
+
     while True:
-        if all(answer is not None for answer in lab.both(lambda node: node.ask(up, 10))) and all(
-            answer is not None for answer in lab.both(lambda node: node.ask(write, 30))
-        ):
+        seen = watch is None or all(watch.now(node) == TOGETHER for node in lab.nodes)
+        if seen and both_say(up, 10) and both_say(write, 30):
             return time.monotonic()
         if time.monotonic() > limit:
             raise AssertionError(lab.report(f"not both up again in {timeout:.0f} s"))
@@ -350,7 +399,7 @@ def story(lab: Lab, fault: Fault, *, writing: bool, cuts: tuple[str, ...] = (), 
         windows = fault(lab, watch)
         ended = time.monotonic()
         try:
-            again = await_together(lab, back)
+            again = await_together(lab, back, watch)
         except AssertionError as error:
             states = "; ".join(f"{node.name}: {watch.text(node, began)}" for node in lab.nodes)
             raise AssertionError(f"{error}\n{states}") from error

@@ -451,6 +451,14 @@ class Node:
             return None
         return result.out if result.status == 0 else None
 
+    def stream(self, command: str, timeout: float) -> subprocess.Popen[bytes] | None:
+        """A command that goes on, its output in a pipe; None when the node does not answer.  The caller ends it."""
+        try:
+            shell = self._connect(timeout)
+        except (Unreachable, LabError):
+            return None
+        return process.start([*shell.command, command], self.folder / "stream.log", piped=True)
+
     def run(self, command: str, timeout: float = COMMAND_LIMIT, check: bool = True) -> str:
         """Run a bash script, which ends at its first failing command, and return its standard output."""
         result = self.execute(f"set -eu -o pipefail; {command}" if check else command, timeout)

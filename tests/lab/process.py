@@ -11,8 +11,8 @@ from pathlib import Path
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lab-start")
 
 
-def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a long-lived command, its output appended to a file.
+def start(command: list[str], log: Path, piped: bool = False) -> subprocess.Popen[bytes]:
+    """Start a long-lived command, its output appended to a file, or but for errors to a pipe.
 
     It gets SIGKILL when this process dies, and a session of its own, so that Ctrl-C reaches the test run alone,
     which then ends it in good order.
@@ -23,7 +23,7 @@ def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
             return subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", *command],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=subprocess.PIPE if piped else output,
                 stderr=output,
                 start_new_session=True,
             )
@@ -36,3 +36,5 @@ def end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.kill()
     process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

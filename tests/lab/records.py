@@ -18,7 +18,7 @@ from .stack import MOUNTPOINT
 UNIT = "lab-writer"
 PROGRAM = "/usr/local/lib/lab-writer"
 NOTES = "/var/lib/lab-acknowledged"
-PERIOD = 0.2
+PERIOD = 0.4
 # Seconds after a cut in which a write that was under way at that instant may still be acknowledged, and by which the
 # clocks of two nodes may seem to differ.
 LEEWAY = 1.0
