@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ifndef LINTERS_SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test check lint lint-mypy lint-ruff lint-shell lint-tests resilience bench deb rpm clean setup-check setup-build setup-lab
+.PHONY: help demo test check lint lint-mypy lint-ruff lint-shell lint-tests resilience matrix bench deb rpm clean setup-check setup-build setup-lab
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -p no:cacheprovider -v --color=auto
@@ -38,6 +38,7 @@ help:
 	@echo 'make test        check, packages, a systemd of its own, the short tests of the virtual machines'
 	@echo 'make check       linters, unit and generator tests but the exhaustive ones (under a minute)'
 	@echo 'make resilience  all tests of the virtual machines and all faults of the matrix, REPEAT=$(REPEAT) times'
+	@echo 'make matrix      the packages on Debian 12, 13 and sid: install, reboot, upgrade, stop, remove; the RPM likewise'
 	@echo 'make bench       the time of the generator against the bare interpreter and systemd-fstab-generator'
 	@echo 'make deb, rpm    the package, in dist/'
 	@echo 'make clean       remove what was built'
@@ -106,6 +107,16 @@ resilience: deb setup-lab
 		echo "round $$round took $$took min, so $$left more take about $$((took * left)) min; then the matrix"; \
 	done
 	$(PYTHON) -m tests.lab.matrix --times $(REPEAT)
+
+# The packages on each release of Debian; the RPM is installed by rpm itself, on Debian too.
+RELEASES ?= 12 13 sid
+
+matrix: deb rpm setup-lab
+	@bad=; for release in $(RELEASES); do \
+		echo "Debian $$release"; \
+		$(PYTEST) $(LABS_SIDE_BY_SIDE) --durations=5 --release $$release tests/lab/test_packages.py || bad="$$bad $$release"; \
+	done; \
+	if test -n "$$bad"; then echo "not as expected on:$$bad"; exit 1; fi
 
 bench: setup-check
 	$(PYTHON) tests/bench/bench_generator.py

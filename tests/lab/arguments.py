@@ -27,12 +27,21 @@ def add(add_option: _Adds) -> None:
 
 def find_deb(given: Path | None) -> Path:
     """The package to install: the one given, or the newest in dist/; raises FileNotFoundError."""
+    return _find(given, "drbdocfs-boot_*_all.deb", "make deb")
+
+
+def find_rpm(given: Path | None) -> Path:
+    """The RPM, likewise."""
+    return _find(given, "drbdocfs-boot-*.noarch.rpm", "make rpm")
+
+
+def _find(given: Path | None, pattern: str, command: str) -> Path:
     if given is not None:
         if not given.is_file():
             raise FileNotFoundError(f"{given}: no such package")
         return given
     dist = Path(__file__).resolve().parents[2] / "dist"
-    built = sorted(dist.glob("drbdocfs-boot_*_all.deb"), key=lambda path: path.stat().st_mtime)
+    built = sorted(dist.glob(pattern), key=lambda path: path.stat().st_mtime)
     if not built:
-        raise FileNotFoundError(f"no package in {dist}: run `make deb` first, or name one with --deb")
+        raise FileNotFoundError(f"no package in {dist}: run `{command}` first")
     return built[-1]

@@ -15,7 +15,7 @@ from . import apt, cache
 PACKAGES = (
     "dbus", "drbd-utils", "e2fsprogs", "iproute2", "iputils-ping", "kmod", "less", "linux-image-amd64", "nftables",
     "ocfs2-tools", "openssh-client", "openssh-server", "procps", "python3", "python3-configobj", "python3-dbus-next",
-    "python3-pystemd", "python3-rich", "systemd-sysv", "udev", "util-linux",
+    "python3-pystemd", "python3-rich", "rpm", "systemd-sysv", "udev", "util-linux",
 )  # fmt: skip
 
 # Debian's own housekeeping, which would only take time from a boot under emulation. The units of drbd-utils and
