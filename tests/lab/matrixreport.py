@@ -70,13 +70,8 @@ def read(lines: Iterable[str]) -> list[Entry]:
 
 
 def known(rows: Mapping[str, Any]) -> list[Known]:
-    """The rows of the matrix: objects with `expect.words` or `expected`, and perhaps `group`, or else `policy`."""
-    found: list[Known] = []
-    for name, row in rows.items():
-        words = getattr(getattr(row, "expect", None), "words", None) or getattr(row, "expected", "")
-        group = getattr(row, "group", None) or getattr(row, "policy", None) or OTHERS
-        found.append(Known(name, str(words), str(group)))
-    return found
+    """The rows of the matrix (row.py), as this page needs them."""
+    return [Known(name, row.words, row.group) for name, row in rows.items()]
 
 
 def _cell(text: str) -> str:

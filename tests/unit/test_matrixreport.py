@@ -43,10 +43,10 @@ def test_the_head_counts_and_names_the_command_and_the_versions() -> None:
     assert "in its last run, 2 of 3 rows went as expected." in text
 
 
-def test_rows_of_both_shapes_are_known() -> None:
+def test_every_row_of_the_matrix_says_what_is_expected() -> None:
     rows = {
-        "a": SimpleNamespace(name="a", policy="none", expect=SimpleNamespace(words="nobody stops")),
-        "b": SimpleNamespace(name="b", group="disk", expected="it says so"),
+        "a": SimpleNamespace(words="nobody stops", group="none"),
+        "b": SimpleNamespace(words="it says so", group="disk"),
     }
     assert known(rows) == [Known("a", "nobody stops", "none"), Known("b", "it says so", "disk")]
 
