@@ -22,8 +22,13 @@ from setuptools.errors import SetupError
 SOURCE = Path(__file__).resolve().parent
 PACKAGE = "drbdocfs_boot"
 
-# The place of the helpers as written in the units and in the library; replaced where a distribution has another one.
-LIBEXECDIR = "/usr/libexec/drbdocfs-boot"
+# Places as written in the units, the library and the pages -> the option that names another one, which is then written
+# into what is installed: nothing is looked for at run time.
+PLACES = {
+    "/usr/libexec/drbdocfs-boot": "libexecdir",
+    "/usr/share/doc/drbdocfs-boot": "docdir",
+    "/etc/default/o2cb": "o2cbfile",
+}
 
 # In a checkout this line finds the library beside the script; installed, it names the private directory.
 LIBRARY_LINE = re.compile(r"^LIBRARY = .*$", re.MULTILINE)
@@ -61,13 +66,14 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         ("generatordir=", None, "systemd's generators [/usr/lib/systemd/system-generators]"),
         ("presetdir=", None, "systemd's presets [/usr/lib/systemd/system-preset]"),
         ("catalogdir=", None, "the journal's message catalogs [/usr/lib/systemd/catalog]"),
-        ("libexecdir=", None, f"helpers of the units [{LIBEXECDIR}]"),
+        ("libexecdir=", None, "helpers of the units [/usr/libexec/drbdocfs-boot]"),
         ("bindir=", None, "the command [/usr/bin]"),
         ("mandir=", None, "manual pages [/usr/share/man]"),
         ("docdir=", None, "documents and examples [/usr/share/doc/drbdocfs-boot]"),
         ("bashdir=", None, "completions of bash [/usr/share/bash-completion/completions]"),
         ("zshdir=", None, "completions of zsh [/usr/share/zsh/site-functions]"),
         ("confdir=", None, "configuration [/etc/drbdocfs]"),
+        ("o2cbfile=", None, "O2CB's own settings, which ocfs2-tools brings [/etc/default/o2cb]"),
     ]
 
     def initialize_options(self) -> None:
@@ -78,13 +84,14 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         self.generatordir = "/usr/lib/systemd/system-generators"
         self.presetdir = "/usr/lib/systemd/system-preset"
         self.catalogdir = "/usr/lib/systemd/catalog"
-        self.libexecdir = LIBEXECDIR
+        self.libexecdir = "/usr/libexec/drbdocfs-boot"
         self.bindir = "/usr/bin"
         self.mandir = "/usr/share/man"
         self.docdir = "/usr/share/doc/drbdocfs-boot"
         self.bashdir = "/usr/share/bash-completion/completions"
         self.zshdir = "/usr/share/zsh/site-functions"
         self.confdir = "/etc/drbdocfs"
+        self.o2cbfile = "/etc/default/o2cb"
 
     def finalize_options(self) -> None:
         """Check what was given. Raises SetupError without --root or for a relative directory."""
@@ -105,40 +112,39 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         self.install_scripts("bin", self.bindir)
         self.install_manual_pages()
         for catalog in sorted((SOURCE / "packaging" / "catalog").glob("*.catalog")):
-            self.put(catalog, f"{self.catalogdir}/{catalog.name}", catalog.read_bytes())
+            self.put(catalog, f"{self.catalogdir}/{catalog.name}")
         for example in sorted((SOURCE / "packaging" / "examples").glob("*.conf")):
-            self.put(example, f"{self.docdir}/examples/{example.name}", example.read_bytes())
+            self.put(example, f"{self.docdir}/examples/{example.name}")
         for document in sorted((SOURCE / "docs").glob("*.md")):
             if document.name not in DEVELOPERS_DOCUMENTS:
-                self.put(document, f"{self.docdir}/{document.name}", document.read_bytes())
+                self.put(document, f"{self.docdir}/{document.name}")
         for directory, name in ((self.bashdir, "drbdocfs"), (self.zshdir, "_drbdocfs")):
-            completion = SOURCE / "packaging" / "completions" / name
-            self.put(completion, f"{directory}/{name}", completion.read_bytes())
+            self.put(SOURCE / "packaging" / "completions" / name, f"{directory}/{name}")
         self.make_directory(self.below_root(f"{self.confdir}/conf.d"))
 
     def install_library(self) -> None:
         """The package's sources; byte code is made on the target by the package, for the Python that is there."""
         for path in sorted((SOURCE / PACKAGE).rglob("*")):
             if path.suffix in LIBRARY_SUFFIXES or path.name in LIBRARY_NAMES:
-                self.put(path, f"{self.libdir}/{path.relative_to(SOURCE).as_posix()}", self.with_libexecdir(path))
+                self.put(path, f"{self.libdir}/{path.relative_to(SOURCE).as_posix()}")
 
     def install_units(self) -> None:
         """Static units, their drop-ins, and the preset."""
         for path in self.entries("units"):
             if path.is_dir() and path.name.endswith(".d"):
                 for dropin in sorted(path.glob("*.conf")):
-                    self.put(dropin, f"{self.unitdir}/{path.name}/{dropin.name}", self.with_libexecdir(dropin))
+                    self.put(dropin, f"{self.unitdir}/{path.name}/{dropin.name}")
             elif path.suffix == ".preset":
-                self.put(path, f"{self.presetdir}/{path.name}", path.read_bytes())
+                self.put(path, f"{self.presetdir}/{path.name}")
             elif path.suffix in UNIT_SUFFIXES:
-                self.put(path, f"{self.unitdir}/{path.name}", self.with_libexecdir(path))
+                self.put(path, f"{self.unitdir}/{path.name}")
             else:
                 raise SetupError(f"{path.relative_to(SOURCE)}: not a unit, a drop-in directory or a preset")
 
     def install_manual_pages(self) -> None:
         """The pages, and for each unit a link of its name to the page of all units: `man drbdocfs-wait@.service`."""
         for page in sorted((SOURCE / "packaging" / "man").glob("*.[1-8]")):
-            self.put(page, f"{self.mandir}/man{page.suffix[1:]}/{page.name}", page.read_bytes())
+            self.put(page, f"{self.mandir}/man{page.suffix[1:]}/{page.name}")
         for path in self.entries("units"):
             if path.suffix in UNIT_SUFFIXES and f"{path.name}.7" != UNITS_PAGE:
                 link = self.below_root(f"{self.mandir}/man7/{path.name}.7")
@@ -158,7 +164,7 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
             wanted = 0 if where.as_posix() in SELF_CONTAINED else 1
             if count != wanted:
                 raise SetupError(f"{where}: {count} lines 'LIBRARY = …' where there must be {wanted or 'none'}")
-            self.put(path, f"{target}/{path.name}", text.encode(), mode=0o755)
+            self.put(path, f"{target}/{path.name}", text, mode=0o755)
 
     def entries(self, directory: str) -> list[Path]:
         """What stands in a directory of the source tree, without hidden files, backups and byte code."""
@@ -168,12 +174,14 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
             if not path.name.startswith(".") and not path.name.endswith("~") and path.name != "__pycache__"
         )
 
-    def with_libexecdir(self, path: Path) -> bytes:
-        """The file's bytes, the helpers' place replaced where it is not the usual one."""
-        data = path.read_bytes()
-        if self.libexecdir == LIBEXECDIR:
-            return data
-        return re.sub(re.escape(LIBEXECDIR.encode()) + rb"(?![\w-])", lambda _: self.libexecdir.encode(), data)
+    def with_places(self, text: str) -> str:
+        """The text with the places of this build. Manual pages write a hyphen as \\-, with which it stays one."""
+        for place, option in PLACES.items():
+            for hyphen in ("-", r"\-"):
+                written = re.escape(place.replace("-", hyphen)) + r"(?![\w-]|\\-)"
+                wanted = getattr(self, option).replace("-", hyphen)
+                text = re.sub(written, wanted.replace("\\", r"\\"), text)
+        return text
 
     def below_root(self, target: str) -> Path:
         """The place of an installed file below --root."""
@@ -187,12 +195,15 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
             directory.mkdir()
             directory.chmod(0o755)
 
-    def put(self, source: Path, target: str, data: bytes, mode: int = 0o644) -> None:
-        """Write one file with this mode, whatever the umask, and its source's time: two builds are the same bytes."""
+    def put(self, source: Path, target: str, text: str | None = None, mode: int = 0o644) -> None:
+        """Write one file, the source's text if no other is given, with this build's places in it.
+
+        With this mode, whatever the umask, and its source's time: two builds are the same bytes.
+        """
         path = self.below_root(target)
         self.make_directory(path.parent)
         path.unlink(missing_ok=True)
-        path.write_bytes(data)
+        path.write_bytes(self.with_places(source.read_bytes().decode() if text is None else text).encode())
         path.chmod(mode)
         changed = source.stat().st_mtime_ns
         os.utime(path, ns=(changed, changed))

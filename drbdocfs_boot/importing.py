@@ -18,7 +18,7 @@ DRBD_CONF = "/etc/drbd.conf"
 CLUSTER_CONF = "/etc/ocfs2/cluster.conf"
 FSTAB = "/etc/fstab"
 RC_LOCAL = ("/etc/rc.local", "/etc/rc.d/rc.local")
-O2CB_DEFAULTS = ("/etc/default/o2cb", "/etc/sysconfig/o2cb")
+O2CB_SETTINGS = "/etc/default/o2cb"  # as in tools/o2cb.py: setup.py writes the place of the distribution
 INIT_DIRECTORIES = ("/etc/init.d", "/etc/rc.d/init.d")
 RC_DIRECTORIES = tuple(f"{top}/rc{level}.d" for top in ("/etc", "/etc/rc.d") for level in "S12345")
 KILL_DIRECTORIES = tuple(f"{top}/rc{level}.d" for top in ("/etc", "/etc/rc.d") for level in "016")
@@ -757,12 +757,11 @@ class _Import:
             cluster, line = names[known.index(chosen) if chosen else 0]
             found.put("cluster", cluster, f"{CLUSTER_CONF}:{line}")
         else:
-            for file in O2CB_DEFAULTS:
-                boot = shelltext.read(self.sources.read(file) or "").variables.get("O2CB_BOOTCLUSTER", "")
-                if boot in known:
-                    # The kernel has room for one cluster, so the one of the boot is the one that this mount used.
-                    found.put("cluster", boot, f"O2CB_BOOTCLUSTER in {file}")
-                    return True
+            boot = shelltext.read(self.sources.read(O2CB_SETTINGS) or "").variables.get("O2CB_BOOTCLUSTER", "")
+            if boot in known:
+                # The kernel has room for one cluster, so the one of the boot is the one that this mount used.
+                found.put("cluster", boot, f"O2CB_BOOTCLUSTER in {O2CB_SETTINGS}")
+                return True
             text = f"{CLUSTER_CONF} has more than one cluster with the node {host}: "
             text += ", ".join(f"{name} (line {line})" for name, line in names)
             self._ask(resource, "--cluster", text, known)
@@ -934,10 +933,9 @@ class _Import:
             if line.target in self.points:
                 text = "stays: the generator orders it, and the mount's options are its own"
                 self.out.kept.append(Note(f"{FSTAB}:{line.number}", text))
-        for file in O2CB_DEFAULTS:
-            enabled = shelltext.read(self.sources.read(file) or "").variables.get("O2CB_ENABLED")
-            if enabled == "true":
-                self.out.kept.append(Note(file, f"O2CB_ENABLED=true stays: {self.o2cb_stays}"))
+        enabled = shelltext.read(self.sources.read(O2CB_SETTINGS) or "").variables.get("O2CB_ENABLED")
+        if enabled == "true":
+            self.out.kept.append(Note(O2CB_SETTINGS, f"O2CB_ENABLED=true stays: {self.o2cb_stays}"))
 
     def _unknown(self, boot: _Boot) -> None:
         """Say what only the script knows, where it may touch our stacks."""

@@ -401,11 +401,8 @@ def _tool(facts: Facts, clusters: list[str], stanzas: list[Stanza]) -> Iterator[
 
 def settings(facts: Facts) -> tuple[str, dict[str, tuple[int, str]]]:
     """(file, {setting: (line, value)}) of the file of shell assignments; ("", {}) where there is none."""
-    for name in o2cb.DEFAULTS:
-        text = facts.read(name)
-        if text is not None:
-            return name, assignments(text)
-    return "", {}
+    text = facts.read(o2cb.SETTINGS)
+    return ("", {}) if text is None else (o2cb.SETTINGS, assignments(text))
 
 
 def assignments(text: str) -> dict[str, tuple[int, str]]:

@@ -68,7 +68,7 @@ BOOK = Book(
         ERROR,
         "O2CB's time limits differ between the hosts",
         "o2net compares them at every connect and refuses: the second mount fails.",
-        "the same values on both hosts, in /etc/default/o2cb or /etc/sysconfig/o2cb",
+        "the same values on both hosts, in /etc/default/o2cb",
     ),
     peer_configuration=Rule(
         WARNING,
@@ -110,6 +110,8 @@ BOOK = Book(
 
 LIMIT = 40.0  # seconds for the whole command
 CLOCK = 2.0  # seconds of difference that do no harm
+# The other host may be of another distribution than the one that this library was built for.
+O2CB_SETTINGS = tuple(f"/etc/{directory}/o2cb" for directory in ("default", "sysconfig"))
 # What both sides of a connection must have alike (DRBD compares them in its handshake), by section and name.
 MUST = {
     ("net", name)
@@ -216,7 +218,7 @@ def _ways(facts: Facts, stack: Stack) -> tuple[str, ...]:
 def _ask(facts: Facts, ways: tuple[str, ...]) -> tuple[Answer, str, float, float]:
     """(its answer, which way, clock before, clock after); raises Failure of the first way where none leads there."""
     mark = f"=={secrets.token_hex(16)}"
-    names = [DRBD_CONF, CLUSTER_CONF, *o2cb.DEFAULTS, lean.MAIN_FILE]
+    names = [DRBD_CONF, CLUSTER_CONF, *O2CB_SETTINGS, lean.MAIN_FILE]
     names += [file for file in facts.drbd.files if file not in names and not file.startswith("/etc/drbd.d/")]
     failures = []
     for way in ways:
@@ -278,10 +280,12 @@ def _clock(facts: Facts, answer: Answer, where: str, began: float, ended: float)
 
 
 def _timings(facts: Facts, answer: Answer, where: str) -> Iterator[Finding]:
+    if facts.hidden(o2cb.SETTINGS):
+        return
     file, ours = cluster.settings(facts)
     theirs: dict[str, tuple[int, str]] = {}
-    for name in o2cb.DEFAULTS:
-        if name in answer.hidden or facts.hidden(name):
+    for name in O2CB_SETTINGS:
+        if name in answer.hidden:
             return
         if name in answer.files:
             theirs = cluster.assignments(answer.files[name])
@@ -289,7 +293,7 @@ def _timings(facts: Facts, answer: Answer, where: str) -> Iterator[Finding]:
     here, there = cluster.timings(ours), cluster.timings(theirs)
     for key, attribute in o2cb.TIMINGS.items():
         if here[attribute] != there[attribute]:
-            place = f"{file}:{ours[key][0]}" if key in ours else file or o2cb.DEFAULTS[0]
+            place = f"{file}:{ours[key][0]}" if key in ours else o2cb.SETTINGS
             message = f"{key} is {here[attribute]} here, {there[attribute]} at {where}"
             yield BOOK.finding("peer-o2cb-timing", place, message)
 

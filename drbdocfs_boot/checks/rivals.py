@@ -11,6 +11,7 @@ from drbdocfs_boot.checks import lower, unitfiles
 from drbdocfs_boot.checks.facts import Facts
 from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Book, Finding, Rule
 from drbdocfs_boot.stack import Stack
+from drbdocfs_boot.tools import o2cb
 
 BOOK = Book(
     rc_local=Rule(
@@ -432,10 +433,9 @@ def _snapd(facts: Facts, enabled: dict[str, str]) -> Iterator[Finding]:
 
 
 def _o2cb(facts: Facts) -> Iterator[Finding]:
-    for file in ("/etc/default/o2cb", "/etc/sysconfig/o2cb"):
-        for number, text in unitfiles.lines(facts, file):
-            if re.match(r"\s*O2CB_ENABLED\s*=\s*[\"']?true", text):
-                yield BOOK.finding("o2cb-at-boot", f"{file}:{number}", "O2CB_ENABLED is true")
+    for number, text in unitfiles.lines(facts, o2cb.SETTINGS):
+        if re.match(r"\s*O2CB_ENABLED\s*=\s*[\"']?true", text):
+            yield BOOK.finding("o2cb-at-boot", f"{o2cb.SETTINGS}:{number}", "O2CB_ENABLED is true")
 
 
 def _systemd(facts: Facts) -> Iterator[Finding]:

@@ -12,8 +12,8 @@ CONFIGFS = "/sys/kernel/config/cluster"
 STACK = "/sys/fs/ocfs2/cluster_stack"
 DEBUGFS = "/sys/kernel/debug"
 CLUSTER_CONF = "/etc/ocfs2/cluster.conf"
-# Debian's and the RPM distributions' place of the same file of shell assignments.
-DEFAULTS = ("/etc/default/o2cb", "/etc/sysconfig/o2cb")
+# O2CB's own file of shell assignments, where Debian has it; setup.py writes the place of the distribution built for.
+SETTINGS = "/etc/default/o2cb"
 # Setting of that file -> attribute below cluster/NAME/.  Both nodes must have the same values, or o2net refuses the
 # connection, so an administrator's values have to be kept.
 TIMINGS = {
@@ -104,18 +104,16 @@ def stop_heartbeat(cluster: str) -> Result:
 
 def timings() -> "tuple[str, dict[str, str]]":
     """(file, {attribute: value}) of the administrator's timings; numbers only, anything else is left to the kernel."""
-    for name in DEFAULTS:
-        text = system.read(name)
-        if text is None:
-            continue
-        found = {}
-        for line in text.splitlines():
-            key, equals, value = line.strip().partition("=")
-            value = value.partition("#")[0].strip().strip("\"'")
-            if equals and key in TIMINGS and value.isdigit():
-                found[TIMINGS[key]] = value
-        return name, found
-    return "", {}
+    text = system.read(SETTINGS)
+    if text is None:
+        return "", {}
+    found = {}
+    for line in text.splitlines():
+        key, equals, value = line.strip().partition("=")
+        value = value.partition("#")[0].strip().strip("\"'")
+        if equals and key in TIMINGS and value.isdigit():
+            found[TIMINGS[key]] = value
+    return SETTINGS, found
 
 
 def set_timing(cluster: str, attribute: str, value: str) -> None:

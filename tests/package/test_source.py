@@ -60,14 +60,25 @@ def test_install_system_leaves_the_sources_alone(tree: Path, tmp_path: Path) -> 
 
 def test_install_system_with_other_places(tree: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    done = _install(tree, root, "--libexecdir=/usr/lib/drbdocfs-boot", "--libdir=/opt/lib", "--unitdir=/lib/units")
+    places = ("--libexecdir=/usr/lib/drbdocfs-boot", "--docdir=/usr/share/doc/packages/drbdocfs-boot")
+    done = _install(
+        tree, root, "--libdir=/opt/lib", "--unitdir=/lib/units", "--o2cbfile=/etc/sysconfig/o2cb", *places
+    )
     assert done.returncode == 0, done.stderr
     assert (root / "opt/lib/drbdocfs_boot/__init__.py").is_file()
     unit = (root / "lib/units/drbdocfs-wait@.service").read_text(encoding="utf-8")
     assert "ExecStart=/usr/lib/drbdocfs-boot/wait start %i" in unit
     assert 'LIBRARY = "/opt/lib"\n' in (root / "usr/lib/drbdocfs-boot/wait").read_text(encoding="utf-8")
-    texts = [path.read_text(encoding="utf-8") for path in (root / "lib/units").iterdir()]
-    assert not any("/usr/libexec/drbdocfs-boot" in text for text in texts)
+    tool = (root / "opt/lib/drbdocfs_boot/tools/o2cb.py").read_text(encoding="utf-8")
+    assert '\nSETTINGS = "/etc/sysconfig/o2cb"\n' in tool
+    page = (root / "usr/share/man/man8/drbdocfs-fence-peer.8").read_text(encoding="utf-8")
+    assert '"/usr/lib/drbdocfs\\-boot/fence\\-peer"' in page
+    assert "\n.I /usr/share/doc/packages/drbdocfs\\-boot/fencing.md\n" in page
+    for path in root.rglob("*"):
+        if path.is_file():
+            text = path.read_text(encoding="utf-8").replace("\\-", "-")
+            for place in ("/usr/libexec/drbdocfs-boot", "/usr/share/doc/drbdocfs-boot", "/etc/default/o2cb"):
+                assert place not in text, path
 
 
 @pytest.mark.parametrize("lines", ["", 'LIBRARY = "a"\nLIBRARY = "b"\n'])

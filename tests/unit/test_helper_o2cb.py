@@ -166,10 +166,9 @@ def test_tool_that_fails_is_quoted(cluster: Box) -> None:
     )
 
 
-@pytest.mark.parametrize("place", ["/etc/default/o2cb", "/etc/sysconfig/o2cb"])
-def test_the_administrators_timings_are_kept(cluster: Box, place: str) -> None:
+def test_the_administrators_timings_are_kept(cluster: Box) -> None:
     cluster.write(
-        place,
+        "/etc/default/o2cb",
         'O2CB_ENABLED=true\nO2CB_HEARTBEAT_THRESHOLD="61"\nO2CB_IDLE_TIMEOUT_MS=60000 # ms\n'
         "O2CB_RECONNECT_DELAY_MS=$(reboot)\n",
     )

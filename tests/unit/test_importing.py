@@ -230,7 +230,7 @@ def test_usual_ways_of_writing_the_loop_script(host: Host, script: str) -> None:
     assert not proposal.blockers
 
 
-def test_on_fedora_s_tree(host: Host) -> None:
+def test_on_fedora_s_tree(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """/etc/init.d, /etc/rc.local and /etc/rc3.d are links into /etc/rc.d there, absolute ones too."""
     root = host.root
     (root / "etc/rc.d").mkdir()
@@ -239,6 +239,7 @@ def test_on_fedora_s_tree(host: Host) -> None:
             (root / "etc" / name).rename(root / "etc/rc.d" / name)
             (root / "etc" / name).symlink_to(f"/etc/rc.d/{name}" if name == "rc.local" else f"rc.d/{name}")
     (root / "etc/default/o2cb").rename(root / "etc/default/elsewhere")
+    monkeypatch.setattr(importing, "O2CB_SETTINGS", "/etc/sysconfig/o2cb")
     host.put("/etc/sysconfig/o2cb", "O2CB_ENABLED=true\n")
     proposal = propose()
     assert keys(proposal)["backing_file"] == "/drbd-loop.img"
