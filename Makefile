@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ifndef LINTERS_SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test check lint lint-mypy lint-ruff lint-shell lint-tests resilience matrix bench deb rpm clean setup-check setup-build setup-lab
+.PHONY: help demo test check lint lint-mypy lint-ruff lint-shell lint-tests resilience matrix bench deb rpm dist clean setup-check setup-build setup-lab
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -p no:cacheprovider -v --color=auto
@@ -24,7 +24,7 @@ SETUP := packaging/setup-machine
 
 # The directories of tests in the order in which they run: the quick ones first.
 QUICK := $(wildcard tests/unit tests/generator)
-SHELL_SCRIPTS := $(SETUP) packaging/source-tree packaging/build-deb packaging/build-rpm .ci/run \
+SHELL_SCRIPTS := $(SETUP) packaging/source-tree packaging/version packaging/build-dist packaging/build-deb packaging/build-rpm .ci/run \
 	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm \
 	$(wildcard tests/*.sh tests/*/*.sh tests/*/*/*.sh)
 # Python without a suffix, which mypy does not find by itself.
@@ -41,6 +41,7 @@ help:
 	@echo 'make matrix      the packages on Debian 12, 13 and sid: install, reboot, upgrade, stop, remove; the RPM likewise'
 	@echo 'make bench       the time of the generator against the bare interpreter and systemd-fstab-generator'
 	@echo 'make deb, rpm    the package, in dist/'
+	@echo 'make dist        the sources as one file, in dist/'
 	@echo 'make clean       remove what was built'
 	@echo 'On a machine with apt, each brings what it needs when run as root.'
 
@@ -84,6 +85,10 @@ deb: setup-build
 
 rpm: setup-build
 	packaging/build-rpm
+
+# The sources as one file; packaging/README.md has how a release is made of it.
+dist:
+	packaging/build-dist
 
 test: lint deb rpm setup-lab
 	tests/memory.sh $(PYTEST) $(SIDE_BY_SIDE) $(QUICK)

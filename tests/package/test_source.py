@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,19 +120,36 @@ def test_odd_directories_are_refused(tree: Path, tmp_path: Path, option: str) ->
     assert option.partition("=")[0] in done.stderr
 
 
-def test_pip_installs_the_library_alone(tree: Path, tmp_path: Path) -> None:
+def _dist(tree: Path, target: Path) -> Path:
+    command = ["sh", str(tree / "packaging/build-dist"), str(target)]
+    subprocess.run(command, check=True, timeout=300, stdout=subprocess.DEVNULL)
+    (tarball,) = target.iterdir()
+    assert tarball.name == f"drbdocfs-boot-{drbdocfs_boot.__version__}.tar.gz"
+    return tarball
+
+
+def test_make_dist_has_all_sources_and_gives_the_same_bytes_everywhere(tree: Path, tmp_path: Path) -> None:
+    """From a checkout, and from what was unpacked of a tarball, elsewhere and by another umask."""
+    tarball = _dist(TOP, tmp_path / "first")
+    top = tarball.name[: -len(".tar.gz")]
+    subprocess.run(["tar", "--extract", f"--file={tarball}"], cwd=tmp_path, check=True, umask=0o077)
+    unpacked = {path.relative_to(tmp_path / top) for path in (tmp_path / top).rglob("*")}
+    assert unpacked == {path.relative_to(tree) for path in tree.rglob("*")}
+    assert _dist(tmp_path / top, tmp_path / "second").read_bytes() == tarball.read_bytes()
+
+
+@pytest.mark.parametrize("source", ["checkout", "tarball"])
+def test_pip_installs_the_library_alone(tree: Path, tmp_path: Path, source: str) -> None:
+    what = tree if source == "checkout" else _dist(tree, tmp_path / "dist")
     environment = tmp_path / "environment"
-    subprocess.run([PYTHON, "-m", "venv", str(environment)], check=True, timeout=120)
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", str(environment)], check=True, timeout=300)
     python = str(environment / "bin/python")
     before = set((environment / "bin").iterdir())
-    subprocess.run(
-        [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", str(tree)],
-        check=True,
-        timeout=300,
-    )
+    pip = [sys.executable, "-m", "pip", "--python", python, "--quiet", "--disable-pip-version-check", "--no-input"]
+    subprocess.run([*pip, "install", str(what)], check=True, timeout=600)
     script = """
 import drbdocfs_boot, importlib.resources as r, configobj
-from drbdocfs_boot import lean, config
+from drbdocfs_boot import config, events, lean, stack
 assert lean.read("/nonexistent").stacks == () and config.read("/nonexistent").stacks == ()
 assert (r.files(drbdocfs_boot) / "drbdocfs.configspec").is_file()
 assert (r.files(drbdocfs_boot) / "py.typed").is_file()
@@ -141,16 +159,34 @@ print(drbdocfs_boot.__version__)
     assert done.stdout.strip() == drbdocfs_boot.__version__, done.stderr
     assert set((environment / "bin").iterdir()) == before
     assert not shutil.which("drbdocfs", path=str(environment / "bin"))
+    ours = [path.relative_to(environment).as_posix() for path in environment.rglob("*drbdocfs*")]
+    assert [name for name in ours if not re.match(r"lib/python[^/]+/site-packages/drbdocfs_boot", name)] == []
 
 
 def test_one_version_everywhere() -> None:
     version = drbdocfs_boot.__version__
-    changelog = (TOP / "packaging/debian/changelog").read_text(encoding="utf-8")
-    assert changelog.startswith(f"drbdocfs-boot ({version}) ")
-    spec = (TOP / "packaging/rpm/drbdocfs-boot.spec").read_text(encoding="utf-8")
-    assert re.findall(r"^Version:\s*(\S+)$", spec, re.MULTILINE) == [version]
+    done = subprocess.run(["sh", str(TOP / "packaging/version")], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, f"{version}\n"), done.stderr
     for page in (TOP / "packaging/man").iterdir():
         assert f'"drbdocfs-boot {version}"' in page.read_text(encoding="utf-8"), page.name
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("packaging/debian/changelog", "drbdocfs-boot (", "drbdocfs-boot (9"),
+        ("packaging/rpm/drbdocfs-boot.spec", "Version:        ", "Version:        9"),
+        ("drbdocfs_boot/__init__.py", '__version__ = "', '__version__ = "9'),
+    ],
+)
+def test_another_version_anywhere_fails_the_build(tree: Path, file: str, old: str, new: str) -> None:
+    text = (tree / file).read_text(encoding="utf-8")
+    assert old in text
+    (tree / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    done = subprocess.run(["sh", str(tree / "packaging/build-dist")], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert done.stderr.startswith("version: ")
+    assert not (tree / "dist").exists()
 
 
 def test_the_example_is_inactive_and_right_once_activated(tmp_path: Path) -> None:
