@@ -115,6 +115,8 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
             self.put(catalog, f"{self.catalogdir}/{catalog.name}")
         for example in sorted((SOURCE / "packaging" / "examples").glob("*.conf")):
             self.put(example, f"{self.docdir}/examples/{example.name}")
+        for part in sorted((SOURCE / "packaging" / "selinux").glob("drbdocfs.*")):
+            self.put(part, f"{self.docdir}/examples/selinux/{part.name}")
         for document in sorted((SOURCE / "docs").glob("*.md")):
             if document.name not in DEVELOPERS_DOCUMENTS:
                 self.put(document, f"{self.docdir}/{document.name}")

@@ -1,51 +1,10 @@
-"""The RPM: the DEB's files, its own scriptlets. Dependencies cannot be tried here: no RPM distribution is at hand."""
+"""The RPM as it is built on Debian: its scriptlets. What is in it, and other distributions': test_same.py."""
 
 from __future__ import annotations
 
-import re
-import subprocess
 from pathlib import Path
 
 from tests.package.scratch import Scratch
-
-
-def _query(rpm: Path, *options: str) -> list[str]:
-    command = ["rpm", "--query", "--package", *options, str(rpm)]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.splitlines()
-
-
-def test_it_has_the_debs_files_and_modes(rpm: Path, deb: Path) -> None:
-    ours = {}
-    for line in _query(rpm, "--queryformat", r"[%{FILENAMES}\t%{FILEMODES:perms}\t%{FILEUSERNAME}/%{FILEGROUPNAME}\n]"):
-        name, mode, owner = line.split("\t")
-        ours[name] = (mode, owner)
-    theirs = {}
-    listing = subprocess.run(["dpkg-deb", "--contents", str(deb)], check=True, capture_output=True, text=True)
-    for line in listing.stdout.splitlines():
-        mode, owner, _size, _day, _time, name = line.partition(" -> ")[0].split(None, 5)
-        theirs[re.sub(r"^/lib/", "/usr/lib/", name[1:].rstrip("/"))] = (mode, owner)
-
-    def product(files: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-        """Without the directories of the system and what each kind of package has for itself."""
-        lone = re.compile(r"/usr/share/(licenses/|lintian/|python3/|doc/drbdocfs-boot/(changelog|copyright))")
-        # Whether manual pages are compressed is the distribution's affair, and where zsh looks for completions.
-        return {
-            re.sub(r"\.gz$", "", name).replace("/zsh/vendor-completions/", "/zsh/site-functions/"): value
-            for name, value in files.items()
-            if "drbdocfs" in name and not lone.match(name)
-        }
-
-    assert product(ours) == product(theirs)
-    assert len(product(ours)) > 30
-
-
-def test_dependencies(rpm: Path) -> None:
-    required = {line.split(" ")[0] for line in _query(rpm, "--requires")}
-    assert {"python3", "python3-configobj", "python3-pystemd"} <= required
-    assert {"drbd-utils", "ocfs2-tools", "kmod", "systemd", "util-linux"} <= required
-    # One package for every Python: no "python(abi) = 3.x".
-    assert "python(abi)" not in required
-    assert _query(rpm, "--queryformat", "%{ARCH}") == ["noarch"]
 
 
 def test_install_and_erase(scratch: Scratch, rpm: Path) -> None:
