@@ -34,7 +34,7 @@ _SYSTEMCTL = """\
 #!/bin/sh
 echo "$*" >>/scratch/systemctl.log
 case " $* " in
-    *" preset "* | *" disable "*) SYSTEMD_OFFLINE=1 exec systemctl.real "$@" ;;
+    *" preset "* | *" disable "* | *" is-enabled "*) SYSTEMD_OFFLINE=1 exec systemctl.real "$@" ;;
 esac
 """
 

@@ -167,10 +167,10 @@ def test_maintainer_scripts_start_nothing_and_touch_no_stack(control: Path) -> N
             if line.lstrip().startswith("#"):
                 continue
             if "deb-systemd-invoke" in line:
-                assert re.search(r"deb-systemd-invoke (stop|try-restart) drbdocfs-follow\.service ", line), line
+                assert re.search(r"deb-systemd-invoke (stop|try-restart) '?drbdocfs-follow\.service'? ", line), line
             assert "invoke-rc.d" not in line, path.name
             if "systemctl" in line:
-                assert re.search(r"systemctl (--system daemon-reload|list-units) ?", line), line
+                assert re.search(r"systemctl (--system daemon-reload|list-units|--quiet is-enabled) ?", line), line
     assert not (control / "conffiles").exists()
 
 
@@ -212,7 +212,9 @@ def test_install_upgrade_remove_purge(scratch: Scratch, deb: Path) -> None:
         calls = (scratch.shared / f"{step}.log").read_text(encoding="utf-8").splitlines()
         assert "--system daemon-reload" in calls, step
         # deb-systemd-helper enables by the preset.
-        harmless = re.compile(r"(--system daemon-reload|list-units .*|(--\S+ )*preset drbdocfs\.target)$")
+        harmless = re.compile(
+            r"(--system daemon-reload|list-units .*|--quiet is-enabled .*|(--\S+ )*preset drbdocfs\.target)$"
+        )
         follow = {"install": [], "upgrade": ["try-restart"], "remove": ["stop"]}[step]
         assert [call for call in calls if not harmless.match(call)] == [
             f"{words} drbdocfs-follow.service" for words in follow
@@ -230,6 +232,36 @@ def test_removal_says_what_stays_mounted(scratch: Scratch, deb: Path) -> None:
         deb,
     )
     assert "these stacks stay up and mounted: drbdocfs@web.target" in output
+
+
+def test_the_first_installation_says_what_else_is_enabled_and_leaves_it(scratch: Scratch) -> None:
+    """Debian enables o2cb and ocfs2 wherever they are installed: without a cluster they are not worth a word."""
+    scratch.run(
+        """
+        for unit in drbd o2cb ocfs2; do
+            printf '[Service]\\nExecStart=/bin/true\\n[Install]\\nWantedBy=multi-user.target\\n' \\
+                >/etc/systemd/system/$unit.service
+        done
+        systemctl.real --root=/ disable drbd.service
+        systemctl.real --root=/ enable o2cb.service ocfs2.service
+        rm -f /etc/ocfs2/cluster.conf
+        sh -e /scratch/postinst configure '' >/scratch/quiet 2>&1
+
+        mkdir -p /etc/ocfs2
+        : >/etc/ocfs2/cluster.conf
+        systemctl.real --root=/ enable drbd.service
+        ln -s /lib/systemd/system/drbd@.target /etc/systemd/system/multi-user.target.wants/drbd@r0.target
+        find /etc/systemd /etc/rc?.d | sort >/tmp/before
+        sh -e /scratch/postinst configure '' >/scratch/first 2>&1
+        sh -e /scratch/postinst configure 0.0.1 >/scratch/upgrade 2>&1
+        find /etc/systemd /etc/rc?.d | sort | diff /tmp/before -
+        """,
+        TOP / "packaging/debian/postinst",
+    )
+    said = {name: (scratch.shared / name).read_text(encoding="utf-8") for name in ("quiet", "first", "upgrade")}
+    assert "left as it is: drbd.service o2cb.service ocfs2.service drbd@r0.target\n" in said["first"]
+    assert "'drbdocfs import'" in said["first"]
+    assert said["quiet"] == said["upgrade"] == ""
 
 
 def test_two_builds_give_the_same_bytes(deb: Path, tmp_path: Path) -> None:
