@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 import subprocess
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from tests.package.scratch import TOP, Scratch
@@ -265,8 +267,32 @@ def test_the_first_installation_says_what_else_is_enabled_and_leaves_it(scratch:
 
 
 def test_two_builds_give_the_same_bytes(deb: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "checkout"
-    subprocess.run(["sh", str(TOP / "packaging/source-tree"), str(copy)], check=True, timeout=60)
-    subprocess.run(["sh", str(copy / "packaging/build-deb")], check=True, timeout=300, stdin=subprocess.DEVNULL)
-    (again,) = (copy / "dist").glob("*.deb")
+    """By Debian's own tool in another place, with another umask, locale, timezone, home and date."""
+    tree = tmp_path / "elsewhere"
+    subprocess.run(["sh", str(TOP / "packaging/source-tree"), str(tree)], check=True, timeout=60)
+    shutil.copytree(tree / "packaging/debian", tree / "debian")
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL": "C",
+        "TZ": "Pacific/Kiritimati",
+        "HOME": str(tmp_path),
+        "NO_FAKE_STAT": "1",  # the files' times stay what they are
+    }
+    done = subprocess.run(
+        ["faketime", "-f", "+400d", "dpkg-buildpackage", "-d", "-us", "-uc", "-b"],
+        cwd=tree,
+        env=environment,
+        umask=0o027,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    (again,) = tmp_path.glob("*.deb")
+    # The date was another one indeed: it stands in the record of the build.
+    (record,) = tmp_path.glob("*.buildinfo")
+    year = (datetime.now(timezone.utc) + timedelta(days=400)).year
+    assert re.search(rf"^Build-Date: .* {year} ", record.read_text(encoding="utf-8"), re.MULTILINE)
     assert again.read_bytes() == deb.read_bytes()
