@@ -15,7 +15,7 @@ LIBEXEC = ("attach", "broken", "follow", "holders", "loop", "o2cb", "promote", "
 # Run by DRBD, not by a unit; and what needs no library.
 OF_DRBD = ("fence-peer",)
 ALONE = ("data-check", "witness")
-DOCUMENTS = sorted({path.name for path in (TOP / "docs").glob("*.md")} - {"development.md"})
+DOCUMENTS = sorted({path.name for path in (TOP / "docs").glob("*.md")} - {"development.md", "packaging.md"})
 LAYERS = ("attach", "broken", "holders", "loop", "o2cb", "promote", "wait")
 
 
@@ -234,6 +234,25 @@ def test_removal_says_what_stays_mounted(scratch: Scratch, deb: Path) -> None:
         deb,
     )
     assert "these stacks stay up and mounted: drbdocfs@web.target" in output
+
+
+def test_debian_tests_pass_on_the_installed_package(scratch: Scratch, deb: Path) -> None:
+    """As autopkgtest would run them."""
+    shutil.copytree(TOP / "packaging/debian/tests", scratch.shared / "tree/debian/tests")
+    control = (TOP / "packaging/debian/tests/control").read_text(encoding="utf-8")
+    names = re.findall(r"^Tests: (\w+)$", control, re.MULTILINE)
+    assert names == ["command", "generator"]
+    scratch.run(
+        f"""
+        dpkg --install --force-depends /scratch/{deb.name}
+        cd /scratch/tree
+        for name in {" ".join(names)}; do
+            mkdir /tmp/$name
+            AUTOPKGTEST_TMP=/tmp/$name debian/tests/$name
+        done
+        """,
+        deb,
+    )
 
 
 def test_the_first_installation_says_what_else_is_enabled_and_leaves_it(scratch: Scratch) -> None:
