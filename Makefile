@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ifndef LINTERS_SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test check lint lint-mypy lint-ruff lint-shell lint-tests resilience matrix bench deb rpm dist clean setup-check setup-build setup-lab
+.PHONY: help demo test check lint lint-mypy lint-ruff lint-shell lint-tests resilience matrix bench deb rpm dist clean-builds clean setup-check setup-build setup-lab setup-clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -p no:cacheprovider -v --color=auto
@@ -24,11 +24,14 @@ SETUP := packaging/setup-machine
 
 # The directories of tests in the order in which they run: the quick ones first.
 QUICK := $(wildcard tests/unit tests/generator)
-SHELL_SCRIPTS := $(SETUP) packaging/source-tree packaging/version packaging/build-dist packaging/build-deb packaging/build-rpm .ci/run \
+SHELL_SCRIPTS := $(SETUP) packaging/source-tree packaging/version packaging/build-dist packaging/build-deb packaging/build-rpm packaging/clean-build .ci/run \
 	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm $(addprefix packaging/debian/tests/,command generator) \
 	$(wildcard tests/*.sh tests/*/*.sh tests/*/*/*.sh)
 # Python without a suffix, which mypy does not find by itself.
 SCRIPTS := $(filter-out %~ %__pycache__,$(wildcard bin/* generators/* libexec/*))
+
+# Of which releases of Debian `make clean-builds` makes chroots.
+RELEASES ?= 12 13 sid
 
 # How often `make resilience` goes through the lab.
 REPEAT ?= 3
@@ -42,6 +45,7 @@ help:
 	@echo 'make bench       the time of the generator against the bare interpreter and systemd-fstab-generator'
 	@echo 'make deb, rpm    the package, in dist/'
 	@echo 'make dist        the sources as one file, in dist/'
+	@echo 'make clean-builds  the DEB built and tried in clean chroots of Debian 12, 13 and sid, as root; RELEASES="12 13 sid"'
 	@echo 'make clean       remove what was built'
 	@echo 'On a machine with apt, each brings what it needs when run as root.'
 
@@ -53,6 +57,9 @@ setup-build:
 
 setup-lab:
 	@$(SETUP) build lab
+
+setup-clean:
+	@$(SETUP) clean
 
 # mypy takes one core for as long as all the others together take the second. What each says stays in one piece, and
 # all of them say it.
@@ -82,6 +89,9 @@ check: lint
 
 deb: setup-build
 	packaging/build-deb
+
+clean-builds: setup-clean
+	packaging/clean-build $(RELEASES)
 
 rpm: setup-build
 	packaging/build-rpm
