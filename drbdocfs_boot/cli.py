@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from types import SimpleNamespace
 
 from drbdocfs_boot import __version__, verbs
 
 EX_UNAVAILABLE = 69
 
 
-class _Verb(argparse.ArgumentParser):
-    """A verb's parser: its module is imported when the verb is used, and only then."""
+def _run(argv: list[str]) -> int:
+    if len(argv) == 1 and argv[0] in verbs.BARE:
+        module = import_module(f"{verbs.__name__}.{argv[0]}")
+        return int(module.run(SimpleNamespace(**verbs.BARE[argv[0]])))
+    from drbdocfs_boot import parsing  # argparse costs an interpreter's start
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.module: Any = None
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        name = self.prog.rpartition(" ")[2]
-        self.module = import_module(f"{verbs.__name__}.{name.replace('-', '_')}")
-        self.description = self.module.__doc__
-        self.module.arguments(self)
-        self.set_defaults(run=self.module.run)
-        return super().parse_known_args(args, namespace)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command's own options, and a parser of each verb that finds the verb's options when it is used."""
-    made = argparse.ArgumentParser(
-        prog="drbdocfs",
-        description="OCFS2 on dual-primary DRBD, mounted after every reboot.",
-        epilog="See drbdocfs(8).",
-    )
-    made.add_argument("--version", action="version", version=f"drbdocfs {__version__}")
-    made.add_argument("--root", metavar="DIR", help="read configuration, fstab and the tools' files below DIR")
-    subparsers = made.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Verb)
-    for name, text in verbs.HELP.items():
-        subparsers.add_parser(name, help=text, prog=f"drbdocfs {name}")
-    return made
+    args = parsing.parse(argv)
+    return int(args.run(args))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,15 +27,14 @@ def main(argv: list[str] | None = None) -> int:
     # What files hold need not be UTF-8, and what is shown of it must not end the command.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
-    asked = parser()
+    if argv is None:
+        argv = sys.argv[1:]
     try:
-        # This imports the verb's module, and with it what that needs.
-        args = asked.parse_args(argv)
-        if args.root is not None:
-            if not os.path.isdir(args.root):
-                asked.error(f"--root {args.root}: no such directory")
-            os.environ["DRBDOCFS_ROOT"] = os.path.abspath(args.root)
-        status = int(args.run(args))
+        if argv == ["--version"]:
+            print(f"drbdocfs {__version__}")
+            status = 0
+        else:
+            status = _run(argv)
         # Here and not at the interpreter's end, which would complain about a reader that has gone.
         sys.stdout.flush()
         return status

@@ -202,6 +202,19 @@ class State:
         self.stand_alone = now == "StandAlone"
 
 
+def read_all(text: str) -> "dict[str, State]":
+    """State of each resource of a dump of all of them, by its name."""
+    found: "dict[str, list[str]]" = {}
+    common = []
+    for line in text.splitlines():
+        name = line.partition(" name:")[2].partition(" ")[0]
+        if name:
+            found.setdefault(name, []).append(line)
+        else:
+            common.append(line)  # the end of the dump, and that events were dropped
+    return {name: read("\n".join(lines + common)) for name, lines in found.items()}
+
+
 def read(text: str) -> State:
     """State after all lines of a text, for one-time looks and for tests."""
     state = State()

@@ -6,23 +6,25 @@ the stack: a stop of a target returns before its layers are down, and a layer th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-
 from drbdocfs_boot import escape
+from drbdocfs_boot.frozen import Frozen
 from drbdocfs_boot.report import layer_units
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.systemd import Job, UnitState
 
-Units = Mapping[str, UnitState]
+TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Units = Mapping[str, UnitState]
+
 # States of a layer on its way.
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 # What systemd calls on its way, up or down.
 BUSY = ("activating", "deactivating", "reloading")
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Frozen):
     """One layer: ``state`` waiting, running, done or failed; ``detail`` its own words."""
 
     layer: str

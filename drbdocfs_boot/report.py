@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
 
 from drbdocfs_boot import escape, terminal
 from drbdocfs_boot.events import State
+from drbdocfs_boot.frozen import Frozen, asdict
 from drbdocfs_boot.observe import size
 from drbdocfs_boot.stack import Problem, Stack
 from drbdocfs_boot.systemd import UnitState
@@ -26,6 +24,12 @@ from drbdocfs_boot.verdict import (
     clock,
 )
 
+TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    Paint = Callable[[str, str], str]
+
 __all__ = ["size"]
 
 JSON_VERSION = 1
@@ -40,8 +44,7 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class LayerReport:
+class LayerReport(Frozen):
     """One layer: ``state`` up, starting, stopping, down, failed or unknown; ``since`` seconds since 1970."""
 
     layer: str
@@ -51,8 +54,7 @@ class LayerReport:
     since: float
 
 
-@dataclass(frozen=True)
-class ResyncReport:
+class ResyncReport(Frozen):
     """A running resync: ``percent`` done, ``left`` seconds, ``speed`` bytes a second (None: not known yet), and
     ``direction`` from or to the peer."""
 
@@ -62,8 +64,7 @@ class ResyncReport:
     direction: str
 
 
-@dataclass(frozen=True)
-class DrbdReport:
+class DrbdReport(Frozen):
     """DRBD's state of the stack's resource; ``verdict`` as the wait would judge it now; ``out_of_sync`` bytes that
     differ from the peer's as far as is known (None: the resource is down);
     ``suspended`` why DRBD holds back all I/O, in its words ("" while it does not)."""
@@ -72,8 +73,8 @@ class DrbdReport:
     reason: str
     advice: str
     role: str = ""
-    disks: list[str] = field(default_factory=list)
-    peers: list[dict[str, str]] = field(default_factory=list)
+    disks: Sequence[str] = ()
+    peers: Sequence[dict[str, str]] = ()
     out_of_sync: int | None = None
     resync: ResyncReport | None = None
     suspended: str = ""
@@ -90,8 +91,7 @@ class DrbdReport:
         return text if self.verdict == "ready" else f"{text}: {self.reason}"
 
 
-@dataclass(frozen=True)
-class WaitingReport:
+class WaitingReport(Frozen):
     """A wait for the peer that goes on: ``state`` boot while the wait unit does it, late while
     drbdocfs-follow.service does; ``seconds`` since when the peer is missing, ``since`` the same in seconds since
     1970; ``peer_timeout`` seconds after which ``when_alone`` decides."""
@@ -105,16 +105,14 @@ class WaitingReport:
     peer_timeout: float
 
 
-@dataclass(frozen=True)
-class AloneReport:
+class AloneReport(Frozen):
     """The stack was brought up without its peer, ``since`` (seconds since 1970), because of ``reason``."""
 
     since: float
     reason: str
 
 
-@dataclass(frozen=True)
-class FencingReport:
+class FencingReport(Frozen):
     """The fence-peer handler's word while DRBD holds back all I/O: ``phase`` grace, head start, switching off, lock or
     frozen; ``until`` when the phase ends, for frozen when O2CB resets this node (None: that has passed); both times in
     seconds since 1970."""
@@ -133,8 +131,7 @@ class FencingReport:
         return f"{self.phase}{until}: {self.reason}"
 
 
-@dataclass(frozen=True)
-class SurvivorReport:
+class SurvivorReport(Frozen):
     """The fence-peer handler has let this node go on without its peer, ``since`` (seconds since 1970), because of
     ``reason``."""
 
@@ -142,8 +139,7 @@ class SurvivorReport:
     reason: str
 
 
-@dataclass(frozen=True)
-class NodeReport:
+class NodeReport(Frozen):
     """A node of the O2CB cluster as the kernel of this host has it.  ``connected``: o2net has a connection to it;
     ``heartbeat``: it writes its heartbeat to this stack's file system, so it has it mounted.  None: not known."""
 
@@ -155,16 +151,14 @@ class NodeReport:
     heartbeat: bool | None
 
 
-@dataclass(frozen=True)
-class ClusterReport:
+class ClusterReport(Frozen):
     """The O2CB cluster of the stack."""
 
     online: bool
-    nodes: list[NodeReport] = field(default_factory=list)
+    nodes: Sequence[NodeReport] = ()
 
 
-@dataclass(frozen=True)
-class MountReport:
+class MountReport(Frozen):
     """The mounted file system.  Sizes in bytes; all None where it did not answer (``answers`` false) or was not asked
     (``answers`` null)."""
 
@@ -177,8 +171,7 @@ class MountReport:
     files_free: int | None = None
 
 
-@dataclass(frozen=True)
-class StackReport:
+class StackReport(Frozen):
     """A stack; ``state`` is up only when every layer is.  ``waiting``, ``alone``, ``fencing`` and ``survivor`` are
     None where they are not, ``mount`` where nothing is mounted.  ``unreadable``: what this user may not read, in
     words."""
@@ -195,7 +188,7 @@ class StackReport:
     alone: AloneReport | None = None
     o2cb: ClusterReport | None = None
     mount: MountReport | None = None
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: Sequence[str] = ()
     fencing: FencingReport | None = None
     survivor: SurvivorReport | None = None
 
@@ -429,11 +422,10 @@ def summary(stack: StackReport) -> str:
 
 def gist(line: str) -> str:
     """A summary without what changes all the time (clocks, single percents): a new line is due when it differs."""
+    import re  # here, because only who goes on looking needs it
+
     line = re.sub(r"(?:, )?(?<![\w.:])\d+(?::\d\d){1,2}(?!\w|:\w)(?: of \d+(?::\d\d){1,2}| left)?", "", line)
     return re.sub(r"\b(\d*)\d %", r"\1_ %", line)
-
-
-Paint = Callable[[str, str], str]
 
 
 def _plain(text: str, _: str) -> str:

@@ -7,13 +7,13 @@ a dumb terminal get plain whole lines, in the same order.  Meaning never hangs o
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import sys
-import textwrap
 import time
-from collections.abc import Iterator
-from typing import TextIO
+
+TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TextIO
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 # What a state means, for every verb alike.
@@ -23,9 +23,6 @@ STYLES = {
     "failed": "red", "error": "red", "unknown": "red", "critical": "red",
     "down": "dim", "stopped": "dim", "info": "cyan", "note": "cyan",
 }  # fmt: skip
-
-
-_COLOUR = re.compile(r"\x1b\[\d*m")
 
 
 def movable(stream: TextIO) -> bool:
@@ -42,6 +39,8 @@ def width(stream: TextIO, otherwise: int = 80) -> int:
     """Columns of the terminal; 0 (no limit) where the stream is none: a pipe gets whole lines."""
     if not stream.isatty():
         return 0
+    import shutil
+
     # COLUMNS counts first, as everywhere.
     return max(20, shutil.get_terminal_size((otherwise, 24)).columns)
 
@@ -62,6 +61,8 @@ def wrap(text: str, columns: int, first: str = "", rest: str = "") -> Iterator[s
     if not columns:
         yield first + text
         return
+    import textwrap
+
     yield from textwrap.wrap(
         text,
         max(columns, len(rest) + 20),
@@ -91,8 +92,10 @@ class Progress:
     def show(self, text: str) -> None:
         """How far it is now."""
         if self._movable:
+            import re
+
             limit = width(self._stream)
-            plain = _COLOUR.sub("", text)  # what has no width does not count
+            plain = re.sub(r"\x1b\[\d*m", "", text)  # what has no width does not count
             text = text if len(plain) < limit else plain[: limit - 4] + "..."
             self._stream.write("\r" + text + "\x1b[K")
             self._shown = text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
 
 from drbdocfs_boot import observe, report, systemd
 from drbdocfs_boot.events import State
@@ -13,6 +12,10 @@ from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.tools import drbd, kmsg, mounts, o2cb, records, system, usage
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.verdict import NO_MODULE, STAND_ALONE, Policy, Verdict, judge
+
+TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 EVERY = 1.0
 __all__ = ["EVERY", "drbd_verdict", "look", "out_of_sync", "peer_name", "target", "until_up"]
@@ -25,10 +28,10 @@ def peer_name(instance: str) -> str:
     return f"{name} at {address}" if name and address else name
 
 
-def drbd_verdict(stack: Stack, policy: Policy | None = None) -> tuple[State, Verdict]:
-    """DRBD's state now and the verdict on it.  Raises Failure."""
+def drbd_verdict(stack: Stack, policy: Policy | None = None, seen: State | None = None) -> tuple[State, Verdict]:
+    """DRBD's state now, if it was not ``seen`` already, and the verdict on it.  Raises Failure."""
     drbd.require_module()
-    state = drbd.state(stack.resource)
+    state = drbd.state(stack.resource) if seen is None else seen
 
     def ask(why: str = "") -> Verdict:
         return judge(
@@ -54,7 +57,7 @@ def look(stacks: Iterable[Stack]) -> list[report.StackReport]:
     """What ``status`` says of these stacks.  Raises NoSystemd."""
     stacks = list(stacks)
     units = systemd.states(u for s in stacks for u in report.layer_units(s).values()) if stacks else {}
-    return [_look(stack, units) for stack in stacks]
+    return _look_all(stacks, units)
 
 
 def without_systemd(stacks: Iterable[Stack]) -> list[report.StackReport]:
@@ -62,17 +65,56 @@ def without_systemd(stacks: Iterable[Stack]) -> list[report.StackReport]:
     stacks = list(stacks)
     names = [unit for stack in stacks for unit in report.layer_units(stack).values()]
     units = {name: systemd.UnitState(name, "", "unknown", "", "", "", 0) for name in names}
-    return [_look(stack, units) for stack in stacks]
+    return _look_all(stacks, units)
 
 
-def _look(stack: Stack, units: dict[str, systemd.UnitState]) -> report.StackReport:
+class _Shared:
+    """What one process or one file tells of all stacks: DRBD's states (or why they cannot be had), mounts, and how full
+    those are (None: that cannot be asked)."""
+
+    def __init__(self, stacks: list[Stack]) -> None:
+        self.states: dict[str, State] | Failure = {}
+        try:
+            drbd.require_module()
+            self.states = drbd.states([stack.resource for stack in stacks])
+        except Failure as failure:
+            self.states = failure
+        table = mounts.table()
+        self.mounts = {
+            stack.name: mount
+            for stack in stacks
+            for mount in reversed(mounts.on_device(table, stack.device))  # the first one counts
+            if mount.target == stack.mountpoint
+        }
+        self.space: dict[str, dict[str, int] | None] | None = None
+        try:
+            self.space = usage.ask_all([system.path(mount.target) for mount in self.mounts.values()])
+        except (Failure, OSError):
+            pass
+
+    def state(self, resource: str) -> State:
+        """DRBD's state of it.  Raises Failure."""
+        if isinstance(self.states, Failure):
+            raise self.states
+        return self.states[resource]
+
+
+def _look_all(stacks: list[Stack], units: dict[str, systemd.UnitState]) -> list[report.StackReport]:
+    if not stacks:
+        return []
+    shared = _Shared(stacks)
+    return [_look(stack, units, shared) for stack in stacks]
+
+
+def _look(stack: Stack, units: dict[str, systemd.UnitState], shared: _Shared) -> report.StackReport:
     waiting = records.read(stack.name, "waiting")
     # Nothing is recorded of a stack that was stopped, and of one that was never started.
-    policy = Policy(stopped=True) if records.read(stack.name, "attach") is None and waiting is None else None
-    peer = (records.read(stack.name, "attach") or {}).get("PEER", "")
+    attached = records.read(stack.name, "attach")
+    policy = Policy(stopped=True) if attached is None and waiting is None else None
+    peer = (attached or {}).get("PEER", "")
     unreadable: list[str] = []
     try:
-        state, verdict = drbd_verdict(stack)
+        state, verdict = drbd_verdict(stack, seen=shared.state(stack.resource))
         if policy is not None and not state.configured:
             verdict = judge(state, stack.resource, policy=policy)
         about = report.drbd_report(state, verdict, out_of_sync(state), peer)
@@ -87,7 +129,7 @@ def _look(stack: Stack, units: dict[str, systemd.UnitState]) -> report.StackRepo
         report.waiting_report(waiting, time.monotonic(), time.time()),
         report.alone_report(records.read(stack.name, "alone")),
         _cluster(stack, unreadable),
-        _mount(stack),
+        _mount(stack, shared),
         unreadable,
         _fencing(stack, about, unreadable),
         report.survivor_report(records.read(stack.name, "survivor")),
@@ -140,14 +182,13 @@ def _cluster(stack: Stack, unreadable: list[str]) -> report.ClusterReport:
     return report.ClusterReport(True, sorted(nodes, key=lambda node: (not node.local, node.name)))
 
 
-def _mount(stack: Stack) -> report.MountReport | None:
-    mount = next((m for m in mounts.of_device(stack.device) if m.target == stack.mountpoint), None)
+def _mount(stack: Stack, shared: _Shared) -> report.MountReport | None:
+    mount = shared.mounts.get(stack.name)
     if mount is None:
         return None
-    try:
-        found = usage.ask(system.path(stack.mountpoint))
-    except (Failure, OSError):
+    if shared.space is None:
         return report.MountReport(mount.options, None)
+    found = shared.space[system.path(mount.target)]
     return report.MountReport(mount.options, found is not None, **(found or {}))
 
 

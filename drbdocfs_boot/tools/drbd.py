@@ -7,7 +7,7 @@ import os
 
 from drbdocfs_boot import drbddump, kernellog, metadata
 from drbdocfs_boot.drbddump import Description
-from drbdocfs_boot.events import State, read
+from drbdocfs_boot.events import State, read, read_all
 from drbdocfs_boot.metadata import Proof
 from drbdocfs_boot.tools import kmsg, mounts, system
 from drbdocfs_boot.tools.failure import Failure
@@ -40,13 +40,26 @@ def events_process(resource: str = "") -> Process:
 
 def state(resource: str) -> State:
     """The state now (one dump).  Raises Failure: 69 no module or no tool, 75 the tool hangs."""
-    result = run(["drbdsetup", "events2", "--now", "--statistics", resource])
+    return read(_dump(resource))
+
+
+def states(resources: "list[str]") -> "dict[str, State]":
+    """The state of each of them, by one process.  Raises Failure as above."""
+    if len(resources) == 1:
+        return {resources[0]: state(resources[0])}
+    text = _dump()
+    found = read_all(text)
+    none = read("\n".join(line for line in text.splitlines() if " name:" not in line))
+    return {resource: found.get(resource, none) for resource in resources}
+
+
+def _dump(*resource: str) -> str:
+    result = run(["drbdsetup", "events2", "--now", "--statistics", *resource])
     if result.code == NO_MODULE:
         require_module()
-    current = read(result.out)
-    if result.code != 0 and not current.complete:
-        raise Failure(EX_UNAVAILABLE, f"drbdsetup events2 {resource} failed: {result.said}")
-    return current
+    if result.code != 0 and not read(result.out).complete:
+        raise Failure(EX_UNAVAILABLE, f"{' '.join(('drbdsetup events2', *resource))} failed: {result.said}")
+    return result.out
 
 
 def why_stand_alone(current: State, resource: str) -> str:

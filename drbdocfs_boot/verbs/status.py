@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from importlib import import_module
-from typing import Any, TextIO
 
-from drbdocfs_boot import choose, config, report, systemd, terminal, watch
+from drbdocfs_boot import choose, lean, report, systemd, terminal, watch
 from drbdocfs_boot.exits import EX_CONFIG, EX_DATAERR, EX_NO, EX_NOPERM, EX_OK, EX_UNAVAILABLE, refuse
 from drbdocfs_boot.stack import Problem
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import PATH, find
 from drbdocfs_boot.verdict import NO_MODULE, SPLIT_BRAIN
 
-Look = Callable[[], "list[report.StackReport]"]
+TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from typing import Any, TextIO
+
+    Look = Callable[[], list[report.StackReport]]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         # An ordinary user's PATH has no place for drbdsetup, which may be asked by everybody.
         os.environ["PATH"] = os.environ.get("PATH", "") + ":" + PATH
-    reading = config.read(os.environ.get("DRBDOCFS_ROOT", ""))
+    reading = lean.read(os.environ.get("DRBDOCFS_ROOT", ""))
     stacks = [s for s in reading.stacks if args.stack in (None, s.name)]
     problems = tuple(p for p in reading.problems if args.stack in (None, p.stack) or not p.stack)
     if args.stack is not None and not stacks and not problems:
@@ -54,15 +56,21 @@ def run(args: argparse.Namespace) -> int:
     except systemd.NoSystemd as error:
         refuse(EX_UNAVAILABLE, error.message, error.advice)
         if args.json:
-            print(json.dumps(report.as_json(watch.without_systemd(stacks), problems), indent=2))
+            _print_json(watch.without_systemd(stacks), problems)
         elif problems and (screen or not live):  # _lines has said them at its beginning
             print(_text([], problems, sys.stdout))
         return EX_CONFIG if problems else EX_UNAVAILABLE
     if args.json:
-        print(json.dumps(report.as_json(reports, problems), indent=2))
+        _print_json(reports, problems)
     elif not live or screen:
         print(_text(reports, problems, sys.stdout))
     return _status(reports, problems, args.json)
+
+
+def _print_json(reports: list[report.StackReport], problems: tuple[Problem, ...]) -> None:
+    import json
+
+    print(json.dumps(report.as_json(reports, problems), indent=2))
 
 
 def _text(reports: list[report.StackReport], problems: tuple[Problem, ...], out: TextIO) -> str:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from drbdocfs_boot import cli, verbs  # noqa: E402
+from drbdocfs_boot import parsing, verbs  # noqa: E402
 
 # What a value is, by the name that the usage gives it. Any other name (a number, a size) is not completed.
 KINDS = {"STACK": "stacks", "HOST": "hosts", "DESTINATION": "hosts", "DIR": "directories", "FILE": "files"}
@@ -76,7 +76,7 @@ def command(name: str, text: str, parser: argparse.ArgumentParser) -> Command:
 
 def commands() -> list[Command]:
     """The command before its verb, then every verb."""
-    found = [command("", "", cli.parser())]
+    found = [command("", "", parsing.parser())]
     for name, text in sorted(verbs.HELP.items()):
         parser = argparse.ArgumentParser(prog=f"drbdocfs {name}")
         import_module(f"{verbs.__name__}.{name.replace('-', '_')}").arguments(parser)

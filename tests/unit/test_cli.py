@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from drbdocfs_boot import cli, systemd, verbs
+from drbdocfs_boot import cli, parsing, systemd, verbs
 from drbdocfs_boot.cli import main
 from drbdocfs_boot.systemd import NoSystemd
 
@@ -89,6 +90,12 @@ def test_verbs_for_a_stack_want_root(
     assert capsys.readouterr().err.startswith("drbdocfs: only root may do this\n")
 
 
+@pytest.mark.parametrize("verb", sorted(verbs.BARE))
+def test_what_needs_no_parser_is_what_the_parser_would_say(verb: str) -> None:
+    parsed = vars(parsing.parse([verb]))
+    assert {name: parsed[name] for name in parsed.keys() - {"verb", "root", "run"}} == verbs.BARE[verb]
+
+
 def test_watch_and_json_exclude_each_other() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["status", "--json", "--watch"])
@@ -157,12 +164,15 @@ def test_what_is_not_utf_8_can_be_shown() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (1, b"m\\udcfcll\n", b"")
 
 
-def test_a_module_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("module", "argv"), [(cli, ["status"]), (parsing, ["check"])])
+def test_a_module_that_is_missing_is_named(
+    module: ModuleType, argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Whether the verb's module needs it, or the verb only when it runs."""
 
     def missing(name: str) -> object:
         raise ModuleNotFoundError("No module named 'configobj'", name="configobj")
 
-    monkeypatch.setattr(cli, "import_module", missing)
-    assert main(["status"]) == 69
+    monkeypatch.setattr(module, "import_module", missing)
+    assert main(argv) == 69
     assert capsys.readouterr().err.endswith("what to do: install the package python3-configobj\n")

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from drbdocfs_boot import cli, verbs
+from drbdocfs_boot import parsing, verbs
 
 TOP = Path(__file__).parent.parent.parent
 HERE = TOP / "packaging/completions"
@@ -67,7 +67,7 @@ def make() -> ModuleType:
 
 def parser(verb: str) -> argparse.ArgumentParser:
     if not verb:
-        return cli.parser()
+        return parsing.parser()
     made = argparse.ArgumentParser(prog=f"drbdocfs {verb}")
     import_module(f"{verbs.__name__}.{verb.replace('-', '_')}").arguments(made)
     return made

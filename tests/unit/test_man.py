@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drbdocfs_boot import cli, exits, verbs, verdict
+from drbdocfs_boot import exits, parsing, verbs, verdict
 from tests import manpage
 
 TOP = Path(__file__).parent.parent.parent
@@ -27,7 +27,7 @@ SECTIONS = ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPL
 def parser(verb: str) -> argparse.ArgumentParser:
     """The verb's own parser; the command's for ""."""
     if not verb:
-        return cli.parser()
+        return parsing.parser()
     made = argparse.ArgumentParser(prog=f"drbdocfs {verb}")
     import_module(f"{verbs.__name__}.{verb.replace('-', '_')}").arguments(made)
     return made

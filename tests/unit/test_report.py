@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from drbdocfs_boot import report
 from drbdocfs_boot.events import read
+from drbdocfs_boot.frozen import replace
 from drbdocfs_boot.stack import Problem, Stack
 from drbdocfs_boot.systemd import UnitState
 from drbdocfs_boot.verdict import judge
@@ -306,7 +306,7 @@ def full(**changes: object) -> report.StackReport:
     found = report.drbd_report(state, judge(state, "r0"), 0, "server2")
     one = report.stack_report(STACK, units(wait=("active", "", "r0: connected, UpToDate on both nodes")), found, None,
                               None, NODES, SPACE)  # fmt: skip
-    return replace(one, **changes)  # type: ignore[arg-type]
+    return replace(one, **changes)
 
 
 WIDE = """\
