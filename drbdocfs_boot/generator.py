@@ -1,13 +1,17 @@
 """The generator's edge: reads the configuration and fstab, writes the tree, reports in the kernel log.
 
 It runs before anything else at every boot and at every daemon-reload (systemd.generator(7)): no subprocess, no
-IPC, no network, no writing outside the directory it was given, and no import but ``posix`` and our own lean modules.
+IPC, no network, no writing outside the directory it was given, and no import but ``posix`` and our own lean modules;
+of these none before it has seen that there is a configuration, for where there is none they would be half of its time.
 """
 
 import posix
 
-from drbdocfs_boot import fstab, lean, mistake, units
-from drbdocfs_boot.stack import Problem, Reading
+from drbdocfs_boot import MAIN_FILE, MORE_FILES
+
+TYPE_CHECKING = False  # as typing has it, which must not be imported here
+if TYPE_CHECKING:
+    from drbdocfs_boot.stack import Problem
 
 NAME = "drbdocfs-generator"
 FSTAB = "/etc/fstab"
@@ -21,12 +25,17 @@ def main(argv: "list[str]") -> int:
     if posix.environ.get(b"SYSTEMD_IN_INITRD") == b"1":
         return 0  # the configuration is on the real root
     root = _root()
+    if not _configured(root):
+        return 0
     command_line = _read(root + "/proc/cmdline").split()
     if "drbdocfs=off" in command_line:
         return 0
     try:
         problems, failed = generate(root, argv[1])
     except Exception as error:
+        from drbdocfs_boot import mistake, units
+        from drbdocfs_boot.stack import Problem
+
         # A silent absence would be worse: a unit that fails tells it to those who never see the kernel log.
         problems, failed = (Problem(NAME, 0, "", mistake.words(error)),), []
         write(units.broken(problems), argv[1])
@@ -40,11 +49,32 @@ def main(argv: "list[str]") -> int:
     return 1 if failed else 0
 
 
+def _configured(root: str) -> bool:
+    """False where there is no file of ours, so that nothing can be said of it either."""
+    try:
+        posix.lstat(root + MAIN_FILE)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return True
+    else:
+        return True
+    try:
+        return bool(posix.listdir(root + MORE_FILES))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
 def generate(root: str, directory: str) -> "tuple[tuple[Problem, ...], list[str]]":
     """Write the units for the configuration below ``root`` into ``directory``.
 
     Returns the problems of the configuration, and what could not be written.
     """
+    from drbdocfs_boot import fstab, lean, units
+    from drbdocfs_boot.stack import Problem, Reading
+
     reading = lean.read(root)
     if not reading.stacks and not reading.problems:
         return (), []
@@ -61,6 +91,8 @@ def generate(root: str, directory: str) -> "tuple[tuple[Problem, ...], list[str]
 
 def write(files: "dict[str, str]", directory: str) -> "list[str]":
     """Write a tree; returns a message for each file that could not be written, and goes on with the others."""
+    from drbdocfs_boot.units import LINK
+
     failed = []
     made: "set[str]" = set()
     for name, text in files.items():
@@ -70,8 +102,8 @@ def write(files: "dict[str, str]", directory: str) -> "list[str]":
             if place not in made:
                 _make_directory(place)
                 made.add(place)
-            if text.startswith(units.LINK):
-                posix.symlink(text[len(units.LINK) :], full)
+            if text.startswith(LINK):
+                posix.symlink(text[len(LINK) :], full)
             else:
                 # O_EXCL: whatever is there was written by another generator, and is not ours to replace.
                 fd = posix.open(full, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
@@ -105,6 +137,8 @@ def _root() -> str:
 
 def _read(name: str) -> str:
     """A file of the system's, as far as it can be read."""
+    from drbdocfs_boot import lean
+
     try:
         return lean.raw(name).decode("utf-8", "surrogateescape")
     except lean.Unreadable:

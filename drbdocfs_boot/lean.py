@@ -8,12 +8,10 @@ a bare value, …) is refused by both, with the words that stand here: config.py
 
 import posix
 
-from . import values
+from . import DIRECTORY, MAIN_FILE, MORE_FILES, values
 from .stack import Conclusion, Problem, Reading, Section, stack_problem
 
-DIRECTORY = "/etc/drbdocfs"
-MAIN_FILE = DIRECTORY + "/drbdocfs.conf"
-MORE_FILES = DIRECTORY + "/conf.d"
+__all__ = ["DIRECTORY", "MAIN_FILE", "MORE_FILES"]
 
 # More than 10,000 stacks with every key and comments. A larger file is not a configuration.
 LARGEST = 8 << 20

@@ -29,17 +29,47 @@ def root_with(tmp_path: Path, text: str, name: str = "drbdocfs.conf") -> Path:
 # --- imports --------------------------------------------------------------------------------------------------
 
 
-def test_imports_are_builtins_posix_and_our_own() -> None:
+def imported(root: Path, out: Path) -> set[str]:
+    """The modules that a run of the generator imports."""
     script = (
         "import sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1])\n"
-        "import drbdocfs_boot.generator\n"
+        "from drbdocfs_boot import generator\n"
+        "assert generator.main(['', *sys.argv[2:]]) == 0\n"
         "print('\\n'.join(sorted(set(sys.modules) - before)))"
     )
+    out.mkdir()
     result = subprocess.run(
-        ["/usr/bin/python3", "-I", "-S", "-c", script, TOP], capture_output=True, text=True, timeout=60, check=True
+        ["/usr/bin/python3", "-I", "-S", "-c", script, TOP, out],
+        env={"DRBDOCFS_ROOT": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
-    ours = {"", ".escape", ".fstab", ".generator", ".lean", ".mistake", ".stack", ".units", ".values"}
-    assert set(result.stdout.split()) <= {"drbdocfs_boot" + name for name in ours} | {"posix"}
+    return set(result.stdout.split())
+
+
+def test_imports_are_builtins_posix_and_our_own(tmp_path: Path) -> None:
+    ours = ("", ".escape", ".fstab", ".generator", ".lean", ".stack", ".units", ".values")
+    found = imported(root_with(tmp_path, ONE), tmp_path / "out")
+    assert found - {"posix"} == {"drbdocfs_boot" + name for name in ours}
+
+
+def test_where_nothing_is_configured_it_imports_nothing(tmp_path: Path) -> None:
+    (tmp_path / "etc/drbdocfs/conf.d").mkdir(parents=True)  # as the package leaves it
+    assert imported(tmp_path, tmp_path / "out") - {"posix"} == {"drbdocfs_boot", "drbdocfs_boot.generator"}
+
+
+@pytest.mark.parametrize("name", ["drbdocfs.conf", "conf.d/more.conf", "conf.d"])
+def test_a_configuration_is_seen_wherever_it_stands(name: str, tmp_path: Path) -> None:
+    """As a file, as a link to nowhere, and as something else than it should be."""
+    place = tmp_path / "etc/drbdocfs"
+    (place / name).parent.mkdir(parents=True)
+    (place / name).symlink_to("nowhere/else")
+    assert generator._configured(str(tmp_path)) is (name != "conf.d")
+    (place / name).unlink()
+    (place / name).write_text(ONE)
+    assert generator._configured(str(tmp_path))
 
 
 @pytest.mark.parametrize("helper", ["loop", "attach", "wait", "promote", "o2cb", "broken", "holders", "follow"])
