@@ -30,7 +30,7 @@ SHELL_SCRIPTS := $(SETUP) packaging/source-tree packaging/version packaging/buil
 # Python without a suffix, which mypy does not find by itself.
 SCRIPTS := $(filter-out %~ %__pycache__,$(wildcard bin/* generators/* libexec/*))
 
-# Of which releases of Debian `make clean-builds` makes chroots.
+# Releases of Debian: for the packages in virtual machines, and in clean chroots.
 RELEASES ?= 12 13 sid
 
 # How often `make resilience` goes through the lab.
@@ -42,7 +42,7 @@ help:
 	@echo 'make check       linters, unit and generator tests but the exhaustive ones (under a minute)'
 	@echo 'make resilience  all tests of the virtual machines and all faults of the matrix, REPEAT=$(REPEAT) times'
 	@echo 'make matrix      the packages on Debian 12, 13 and sid: install, reboot, upgrade, stop, remove; the RPM likewise'
-	@echo 'make bench       the time of the generator against the bare interpreter and systemd-fstab-generator'
+	@echo 'make bench       what command, generator and wait cost, into docs/benchmarks.md'
 	@echo 'make deb, rpm    the package, in dist/'
 	@echo 'make dist        the sources as one file, in dist/'
 	@echo 'make clean-builds  the DEB built and tried in clean chroots of Debian 12, 13 and sid, as root; RELEASES="12 13 sid"'
@@ -124,8 +124,6 @@ resilience: deb setup-lab
 	$(PYTHON) -m tests.lab.matrix --times $(REPEAT)
 
 # The packages on each release of Debian; the RPM is installed by rpm itself, on Debian too.
-RELEASES ?= 12 13 sid
-
 matrix: deb rpm setup-lab
 	@bad=; for release in $(RELEASES); do \
 		echo "Debian $$release"; \
@@ -134,7 +132,7 @@ matrix: deb rpm setup-lab
 	if test -n "$$bad"; then echo "not as expected on:$$bad"; exit 1; fi
 
 bench: setup-check
-	$(PYTHON) tests/bench/bench_generator.py
+	$(PYTHON) tests/bench/bench.py --write
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

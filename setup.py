@@ -42,7 +42,7 @@ LIBRARY_NAMES = ("py.typed",)
 # The page that describes all units.
 UNITS_PAGE = "drbdocfs.target.7"
 # Not for the administrator, and so not installed.
-DEVELOPERS_DOCUMENTS = ("development.md", "packaging.md")
+DEVELOPERS_DOCUMENTS = ("benchmarks.md", "development.md", "packaging.md")
 UNIT_SUFFIXES = (".service", ".target", ".mount", ".slice", ".socket", ".timer", ".path")
 
 
