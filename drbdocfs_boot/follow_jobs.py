@@ -147,9 +147,11 @@ class Follow:
             try:
                 while True:
                     self.now, self.queue = self.manager.look(self.names)
-                    for stack in self.stacks:
-                        self.shown.steps(stack, self._steps(stack))
-                    if not self._goes_on():
+                    # Once for each look: the clock has its say in them, and the last ones have to be shown.
+                    steps = [(stack, self._steps(stack)) for stack in self.stacks]
+                    for stack, those in steps:
+                        self.shown.steps(stack, those)
+                    if not self._goes_on([step for _, those in steps for step in those]):
                         return True
                     left = EVERY if deadline is None else min(EVERY, deadline - time.monotonic())
                     if left <= 0:
@@ -189,13 +191,11 @@ class Follow:
         several = any(one.cluster == stack.cluster and one.name != stack.name for one in self.configured)
         return Step(step.layer, step.unit, jobs.DONE, "stays online") if several else step
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self, steps: list[Step]) -> bool:
         if any(jobs.pending(stack, self.queue) for stack in self.stacks):
             return True
         # Only the cluster of a stop is waited for without a job.
-        return self.verb == "stop" and any(
-            step.state == jobs.WAITING for stack in self.stacks for step in self._steps(stack)
-        )
+        return self.verb == "stop" and any(step.state == jobs.WAITING for step in steps)
 
     def _keeps(self, stack: Stack) -> bool:
         return bool(jobs.shared(stack, self.configured, self.before))

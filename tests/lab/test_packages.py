@@ -151,5 +151,5 @@ class TestRpm:
         assert node.run("systemctl is-enabled drbdocfs.target 2>&1 || :").strip() != "enabled"
         take_down_by_hand(node)
         # The configuration is the administrator's, and RPM knows no purge.
-        node.run("rm -r /etc/drbdocfs /var/lib/drbdocfs")
+        node.run("rm -rf /etc/drbdocfs /var/lib/drbdocfs")
         nothing_is_left(node)

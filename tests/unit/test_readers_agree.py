@@ -124,6 +124,7 @@ def agree(root: Path, main: bytes, more: bytes = b"") -> Reading:
     return boot
 
 
+@pytest.mark.exhaustive
 @FIXED
 @given(TEXT, st.one_of(st.just(""), TEXT))
 @example('[x]\ncluster = "a" # "b", c', "")
@@ -169,6 +170,7 @@ REASONS = (
 )
 
 
+@pytest.mark.exhaustive
 @FIXED
 @given(TEXT)
 def test_against_configobj_itself(root: Path, text: str) -> None:

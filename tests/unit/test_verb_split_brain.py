@@ -365,6 +365,7 @@ def test_mounted_while_somebody_thought_about_it(pair: Pair, monkeypatch: pytest
     assert pair.calls == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("step", range(3))
 def test_again_after_a_step_that_failed(pair: Pair, step: int, capsys: pytest.CaptureFixture[str]) -> None:
     world = pair.world

@@ -434,6 +434,7 @@ def seed(driver: str, name: str, limit: int) -> list[str]:
     return text(driver, name).splitlines()[:limit]
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=300, deadline=None)
 @given(
     start=st.one_of(
