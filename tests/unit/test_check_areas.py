@@ -373,6 +373,7 @@ def test_the_owner_of_a_port_is_named(box: Box) -> None:
     assert [f.message for f in look()] == ["port 7789 of 10.181.76.10 is taken by netcat (77)"]
 
 
+@pytest.mark.exhaustive
 def test_a_shared_secret_is_never_shown(box: Box) -> None:
     for fault in FAULTS:
         if fault.file == DRBD and fault.new is not None:

@@ -50,6 +50,7 @@ def whole(kind: str, *ranges: tuple[int, int], node: str = "n1") -> dict[str, ob
 NOTES = Notes((Session("n1", "s", 1),), tuple(ack("n1", number) for number in range(1, 101)))
 
 
+@pytest.mark.exhaustive
 def test_a_story_with_two_writers_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
     writers = Writers(str(tmp_path / "check"), tmp_path / "notes", period=0.01)
     with writers.ended():

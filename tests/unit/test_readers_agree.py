@@ -195,6 +195,7 @@ def test_against_configobj_itself(root: Path, text: str) -> None:
         }
 
 
+@pytest.mark.exhaustive
 @FIXED
 @given(stacks())
 def test_plain_lines_are_never_refused(text: str) -> None:

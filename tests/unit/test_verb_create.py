@@ -423,6 +423,7 @@ def test_a_file_system_that_was_ended_after_its_run_is_never_made_again(
     assert not [call for call in made.calls if "mkfs.ocfs2" in call]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("role", ["Primary", "Unknown"])
 def test_no_file_system_is_made_while_the_other_side_may_use_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], role: str

@@ -383,6 +383,7 @@ def test_again_after_a_step_that_failed(pair: Pair, step: int, capsys: pytest.Ca
     assert pair.calls == first + STEPS[min(step, 1) :] + STARTS
 
 
+@pytest.mark.exhaustive
 def test_interrupted_in_the_resync_and_again(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
