@@ -15,7 +15,8 @@ LIBEXEC = ("attach", "broken", "follow", "holders", "loop", "o2cb", "promote", "
 # Run by DRBD, not by a unit; and what needs no library.
 OF_DRBD = ("fence-peer",)
 ALONE = ("data-check", "witness")
-DOCUMENTS = sorted({path.name for path in (TOP / "docs").glob("*.md")} - {"development.md", "packaging.md"})
+DEVELOPERS = {"benchmarks.md", "development.md", "packaging.md"}
+DOCUMENTS = sorted({path.name for path in (TOP / "docs").glob("*.md")} - DEVELOPERS)
 LAYERS = ("attach", "broken", "holders", "loop", "o2cb", "promote", "wait")
 
 
