@@ -546,6 +546,10 @@ class Node:
         if here not in self._boots:  # one reboot may reset the machine more than once
             self._boots.append(here)
 
+    def kernel_seconds(self) -> float:
+        """From this boot's first instruction of the kernel to PID 1: what the machine does alone, whatever it runs."""
+        return _seconds(self._show("--property=UserspaceTimestampMonotonic")[0], "UserspaceTimestampMonotonic")
+
     def boot_times(self) -> BootTimes:
         """When this boot's units began to start and were up."""
         manager = self._show("")[0]

@@ -210,7 +210,7 @@ def shutdown_while_late(case: Case) -> None:
     case.must(record(node, "waiting").get("STATE") == "late", "not recorded as late")
     node.run("sync")
     rebooted(case, node)
-    case.must(node.last_shutdown < stack.SHUTDOWN_SECONDS, f"shutdown took {node.last_shutdown:.0f} s")
+    case.must(node.last_shutdown < stack.shutdown_limit(node), f"shutdown took {node.last_shutdown:.0f} s")
     await_up([node])
 
 
@@ -246,7 +246,7 @@ def follow_frozen(case: Case) -> None:
     case.says(node, "web: up")
     rebooted(case, node)
     # The service's own limit of 10 s comes on top.
-    case.must(node.last_shutdown < stack.SHUTDOWN_SECONDS + 15, f"shutdown took {node.last_shutdown:.0f} s")
+    case.must(node.last_shutdown < stack.shutdown_limit(node) + 15, f"shutdown took {node.last_shutdown:.0f} s")
     stack.check_order(stack.shutdown_text(node.journal(boot=-1)))
     await_up([node])
 

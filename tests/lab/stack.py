@@ -19,8 +19,11 @@ LAYERS = {
     "o2cb": "drbdocfs-o2cb@web.service",
     "mount": MOUNT_UNIT,
 }
-# Some 15 s on an idle machine, 31 s were seen beside four other virtual machines; what hangs takes 90 s and more.
-SHUTDOWN_SECONDS = 45.0
+# Some 15 s on an idle machine, 31 s were seen beside four other virtual machines; what hangs takes 90 s and more, and
+# systemd says then that it timed out.
+_SHUTDOWN_SECONDS = 45.0
+# What the kernel takes to start PID 1 where the machine is not idle, and not overloaded either.
+_KERNEL_SECONDS = 15.0
 # Each must have happened before the next one, whoever says it: PID 1 in the journal.
 SHUTDOWN_ORDER = (
     f"Unmounted {MOUNT_UNIT}",
@@ -97,6 +100,11 @@ def shutdown_text(journal: str) -> str:
     return journal
 
 
+def shutdown_limit(node: Node) -> float:
+    """Seconds that the shutdown before this boot may have taken; more where the machine made this boot a slow one."""
+    return _SHUTDOWN_SECONDS * max(1.0, node.kernel_seconds() / _KERNEL_SECONDS)
+
+
 def check_shutdown(node: Node) -> None:
     """The shutdown before this boot: in order, nothing forced, nothing failed, in time."""
     text = shutdown_text(node.journal(boot=-1))
@@ -108,4 +116,5 @@ def check_shutdown(node: Node) -> None:
         if BAD_WORDS.search(line) and not HARMLESS.search(line)
     ]
     assert not bad, f"{node.name}, at shutdown:\n" + "\n".join(bad)
-    assert node.last_shutdown < SHUTDOWN_SECONDS, f"{node.name} took {node.last_shutdown:.1f} s to shut down"
+    limit = shutdown_limit(node)
+    assert node.last_shutdown < limit, f"{node.name} took {node.last_shutdown:.1f} s to shut down, not {limit:.1f} s"
