@@ -286,6 +286,7 @@ END
         stack.check_shutdown(node)
         node.run("mv /root/o2cb /etc/default/o2cb")
 
+    @pytest.mark.long
     def test_an_address_that_comes_after_network_online(self, pair: Lab) -> None:
         """DRBD 8.4 connects once: without its address at that moment it stays StandAlone for ever."""
         node = pair.nodes[0]

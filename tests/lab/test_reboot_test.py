@@ -182,6 +182,7 @@ class TestOnAPair:
         assert found["good"]
         check_nothing_left(pair)
 
+    @pytest.mark.long
     def test_a_unit_that_fails_is_named_and_an_interrupted_run_goes_on(
         self, pair: Lab, config: Path, tmp_path: Path
     ) -> None:
