@@ -110,7 +110,8 @@ BOOK = Book(
 
 LIMIT = 40.0  # seconds for the whole command
 CLOCK = 2.0  # seconds of difference that do no harm
-# The other host may be of another distribution than the one that this library was built for.
+# The other host may be of another distribution than the one that this library was built for. Put together, so that
+# setup.py, which writes this host's place into the library, leaves both.
 O2CB_SETTINGS = tuple(f"/etc/{directory}/o2cb" for directory in ("default", "sysconfig"))
 # What both sides of a connection must have alike (DRBD compares them in its handshake), by section and name.
 MUST = {

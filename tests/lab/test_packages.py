@@ -47,6 +47,24 @@ def runs(node: Node) -> str:
     return node.run("systemctl show --property=InvocationID " + " ".join(LAYERS.values()))
 
 
+def enabled_and_down(node: Node) -> None:
+    assert node.run("systemctl is-enabled drbdocfs.target").strip() == "enabled"
+    stack.check_down(node)
+    assert node.run("systemctl --failed --no-legend --plain").strip() == ""
+
+
+def remove(node: Node, command: str) -> None:
+    """It says what stays up, which is then taken down by hand."""
+    said = node.run(command, timeout=240)
+    assert "these stacks stay up and mounted: drbdocfs@web.target" in said, said
+    assert stack.is_mounted(node), "removing the package unmounted the file system"
+    node.run(
+        f"umount {MOUNTPOINT} && o2cb unregister-cluster web && drbdadm secondary r0 && drbdadm down r0"
+        " && losetup --detach /dev/loop7",
+        timeout=120,
+    )
+
+
 def start(lab: Lab) -> None:
     lab.both(lambda node: node.run("drbdocfs start", timeout=300))
     stack.check_up(lab)
@@ -68,16 +86,6 @@ def nothing_stops(lab: Lab, node: Node, command: str) -> None:
     stack.check_up(lab)
 
 
-def take_down_by_hand(node: Node) -> None:
-    """What the package has left up when it went."""
-    assert stack.is_mounted(node), "removing the package unmounted the file system"
-    node.run(
-        f"umount {MOUNTPOINT} && o2cb unregister-cluster web && drbdadm secondary r0 && drbdadm down r0"
-        " && losetup --detach /dev/loop7",
-        timeout=120,
-    )
-
-
 def nothing_is_left(node: Node) -> None:
     found = node.run("find / -xdev -name '*drbdocfs*' -not -path '/root/*' -not -path '/proc/*'").split()
     assert found == [], found
@@ -86,10 +94,7 @@ def nothing_is_left(node: Node) -> None:
 class TestDeb:
     def test_installed_it_is_enabled_and_nothing_starts(self, pair: Lab, deb: Path) -> None:
         pair.both(lambda node: node.install(deb))
-        for node in pair.nodes:
-            assert node.run("systemctl is-enabled drbdocfs.target").strip() == "enabled"
-            stack.check_down(node)
-            assert node.run("systemctl --failed --no-legend --plain").strip() == ""
+        pair.both(enabled_and_down)
 
     def test_started(self, pair: Lab) -> None:
         start(pair)
@@ -111,9 +116,7 @@ class TestDeb:
 
     def test_removed_and_purged_it_leaves_the_mount_and_nothing_else(self, pair: Lab) -> None:
         node = pair.nodes[1]
-        said = node.run("apt-get remove -y drbdocfs-boot 2>&1", timeout=240)
-        assert "these stacks stay up and mounted: drbdocfs@web.target" in said, said
-        take_down_by_hand(node)
+        remove(node, "apt-get remove -y drbdocfs-boot 2>&1")
         node.run("apt-get purge -y drbdocfs-boot 2>&1", timeout=240)
         nothing_is_left(node)
 
@@ -127,11 +130,9 @@ class TestRpm:
             node.run(f"{RPM} --install /root/{rpm.name} 2>&1", timeout=240)
 
         pair.both(install)
+        pair.both(enabled_and_down)
         for node in pair.nodes:
-            assert node.run("systemctl is-enabled drbdocfs.target").strip() == "enabled"
             assert node.run("rpm --verify --nodeps drbdocfs-boot").strip() == ""
-            stack.check_down(node)
-            assert node.run("systemctl --failed --no-legend --plain").strip() == ""
 
     def test_started(self, pair: Lab) -> None:
         start(pair)
@@ -146,10 +147,8 @@ class TestRpm:
 
     def test_removed_it_leaves_the_mount_and_nothing_else(self, pair: Lab) -> None:
         node = pair.nodes[1]
-        said = node.run(f"{RPM} --erase drbdocfs-boot 2>&1", timeout=240)
-        assert "these stacks stay up and mounted: drbdocfs@web.target" in said, said
+        remove(node, f"{RPM} --erase drbdocfs-boot 2>&1")
         assert node.run("systemctl is-enabled drbdocfs.target 2>&1 || :").strip() != "enabled"
-        take_down_by_hand(node)
         # The configuration is the administrator's, and RPM knows no purge.
         node.run("rm -rf /etc/drbdocfs /var/lib/drbdocfs")
         nothing_is_left(node)

@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.package.scratch import TOP
+from tests.package.scratch import TOP, output
 
 PYTHON = subprocess.run(
     ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
@@ -105,15 +105,7 @@ def build(distribution: Distribution, directory: Path) -> Path:
     """
     macros = directory / "macros"
     macros.write_text(distribution.macros, encoding="utf-8")
-    done = subprocess.run(
-        ["sh", str(TOP / "packaging/build-rpm"), str(macros), str(directory)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout
+    output(["sh", str(TOP / "packaging/build-rpm"), str(macros), str(directory)], timeout=600)
     (package,) = directory.glob("*.rpm")
     return package
 

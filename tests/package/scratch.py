@@ -39,6 +39,22 @@ esac
 """
 
 
+def output(command: list[str], *, timeout: float, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
+    """What a command says in `timeout` seconds; raises AssertionError with it when the command fails."""
+    done = subprocess.run(
+        command,
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 class Scratch:
     """Runs scripts in the copy; each run begins with a fresh one."""
 
@@ -57,17 +73,11 @@ class Scratch:
         for file in files:
             (self.shared / file.name).write_bytes(file.read_bytes())
         (self.shared / "script").write_text(script, encoding="utf-8")
-        done = subprocess.run(
+        return output(
             [*_UNSHARE, "sh", "-c", _OUTSIDE, "sh", str(self.overlay), str(self.shared)],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
             timeout=300,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
         )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
 
     def systemctl(self) -> list[str]:
         """Arguments of every call of systemctl that the packages made."""

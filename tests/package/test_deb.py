@@ -9,7 +9,7 @@ import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from tests.package.scratch import TOP, Scratch
+from tests.package.scratch import TOP, Scratch, output
 
 LIBEXEC = ("attach", "broken", "follow", "holders", "loop", "o2cb", "promote", "wait")
 # Run by DRBD, not by a unit; and what needs no library.
@@ -298,18 +298,8 @@ def test_two_builds_give_the_same_bytes(deb: Path, tmp_path: Path) -> None:
         "HOME": str(tmp_path),
         "NO_FAKE_STAT": "1",  # the files' times stay what they are
     }
-    done = subprocess.run(
-        ["faketime", "-f", "+400d", "dpkg-buildpackage", "-d", "-us", "-uc", "-b"],
-        cwd=tree,
-        env=environment,
-        umask=0o027,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout
+    command = ["sh", "-c", 'umask 027; exec "$@"', "sh", "faketime", "-f", "+400d"]
+    output([*command, "dpkg-buildpackage", "-d", "-us", "-uc", "-b"], timeout=300, env=environment, cwd=tree)
     (again,) = tmp_path.glob("*.deb")
     # The date was another one indeed: it stands in the record of the build.
     (record,) = tmp_path.glob("*.buildinfo")
