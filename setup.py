@@ -109,6 +109,7 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         self.install_units()
         self.install_scripts("generators", self.generatordir)
         self.install_scripts("libexec", self.libexecdir)
+        self.put(SOURCE / "packaging" / "other-units", f"{self.libexecdir}/other-units", mode=0o755)
         self.install_scripts("bin", self.bindir)
         self.install_manual_pages()
         for catalog in sorted((SOURCE / "packaging" / "catalog").glob("*.catalog")):

@@ -29,12 +29,15 @@ chmod 755 usr/bin/systemctl
 exec chroot . sh -eux /scratch/script
 """
 
-# Enabling works on files alone; all else would speak to the machine's own systemd.
+# Enabling works on files alone; all else would speak to the machine's own systemd. What only asks is not recorded.
 _SYSTEMCTL = """\
 #!/bin/sh
+case " $* " in
+    *" is-enabled "*) SYSTEMD_OFFLINE=1 exec systemctl.real "$@" ;;
+esac
 echo "$*" >>/scratch/systemctl.log
 case " $* " in
-    *" preset "* | *" disable "* | *" is-enabled "*) SYSTEMD_OFFLINE=1 exec systemctl.real "$@" ;;
+    *" preset "* | *" disable "*) SYSTEMD_OFFLINE=1 exec systemctl.real "$@" ;;
 esac
 """
 

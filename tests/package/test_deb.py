@@ -9,12 +9,13 @@ import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from tests.package import others
 from tests.package.scratch import TOP, Scratch, output
 
 LIBEXEC = ("attach", "broken", "follow", "holders", "loop", "o2cb", "promote", "wait")
 # Run by DRBD, not by a unit; and what needs no library.
 OF_DRBD = ("fence-peer",)
-ALONE = ("data-check", "witness")
+ALONE = ("data-check", "other-units", "witness")
 DEVELOPERS = {"benchmarks.md", "development.md", "packaging.md"}
 DOCUMENTS = sorted({path.name for path in (TOP / "docs").glob("*.md")} - DEVELOPERS)
 LAYERS = ("attach", "broken", "holders", "loop", "o2cb", "promote", "wait")
@@ -256,34 +257,8 @@ def test_debian_tests_pass_on_the_installed_package(scratch: Scratch, deb: Path)
     )
 
 
-def test_the_first_installation_says_what_else_is_enabled_and_leaves_it(scratch: Scratch) -> None:
-    """Debian enables o2cb and ocfs2 wherever they are installed: without a cluster they are not worth a word."""
-    scratch.run(
-        """
-        for unit in drbd o2cb ocfs2; do
-            printf '[Service]\\nExecStart=/bin/true\\n[Install]\\nWantedBy=multi-user.target\\n' \\
-                >/etc/systemd/system/$unit.service
-        done
-        systemctl.real --root=/ disable drbd.service
-        systemctl.real --root=/ enable o2cb.service ocfs2.service
-        rm -f /etc/ocfs2/cluster.conf
-        sh -e /scratch/postinst configure '' >/scratch/quiet 2>&1
-
-        mkdir -p /etc/ocfs2
-        : >/etc/ocfs2/cluster.conf
-        systemctl.real --root=/ enable drbd.service
-        ln -s /lib/systemd/system/drbd@.target /etc/systemd/system/multi-user.target.wants/drbd@r0.target
-        find /etc/systemd /etc/rc?.d | sort >/tmp/before
-        sh -e /scratch/postinst configure '' >/scratch/first 2>&1
-        sh -e /scratch/postinst configure 0.0.1 >/scratch/upgrade 2>&1
-        find /etc/systemd /etc/rc?.d | sort | diff /tmp/before -
-        """,
-        TOP / "packaging/debian/postinst",
-    )
-    said = {name: (scratch.shared / name).read_text(encoding="utf-8") for name in ("quiet", "first", "upgrade")}
-    assert "left as it is: drbd.service o2cb.service ocfs2.service drbd@r0.target\n" in said["first"]
-    assert "'drbdocfs import'" in said["first"]
-    assert said["quiet"] == said["upgrade"] == ""
+def test_the_first_installation_says_what_else_is_enabled_and_leaves_it(scratch: Scratch, deb: Path) -> None:
+    others.check(scratch, deb, "dpkg --force-depends --install", "dpkg --purge drbdocfs-boot")
 
 
 def test_two_builds_give_the_same_bytes(deb: Path, tmp_path: Path) -> None:

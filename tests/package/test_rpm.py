@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.package import others
 from tests.package.scratch import Scratch
 
 
@@ -32,3 +33,7 @@ def test_install_and_erase(scratch: Scratch, rpm: Path) -> None:
         "stop drbdocfs-follow.service",
         "daemon-reload",
     ]
+
+
+def test_the_first_installation_says_what_else_is_enabled_and_leaves_it(scratch: Scratch, rpm: Path) -> None:
+    others.check(scratch, rpm, "rpm --nodeps --upgrade --replacepkgs", "rpm --nodeps --erase drbdocfs-boot")
