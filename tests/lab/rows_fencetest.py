@@ -74,7 +74,7 @@ def again_in_the_resync(case: Case) -> None:
     limit = time.monotonic() + 120
     while case.two.resets == resets and time.monotonic() < limit:
         time.sleep(1.0)
-    case.must(case.two.resets == resets + 1, "server2 was not reset")
+    case.must(case.two.resets > resets, "server2 was not reset")
     case.boots(case.two)
     case.one.wait_until("test $(stat -c %s /mnt/storage/bulk 2>/dev/null || echo 0) -ge 12582912", 120)
     case.apart.append((began, fencing.mend(case.lab, fencing.CABLE)))
