@@ -33,6 +33,9 @@ SCRIPTS := $(filter-out %~ %__pycache__,$(wildcard bin/* generators/* libexec/*)
 # Releases of Debian: for the packages in virtual machines, and in clean chroots.
 RELEASES ?= 12 13 sid
 
+# How often `make bench` boots each way.
+BOOTS ?= 10
+
 # How often `make resilience` goes through the lab.
 REPEAT ?= 3
 
@@ -42,7 +45,7 @@ help:
 	@echo 'make check       linters, unit and generator tests but the exhaustive ones (under a minute)'
 	@echo 'make resilience  all tests of the virtual machines and all faults of the matrix, REPEAT=$(REPEAT) times'
 	@echo 'make matrix      the packages on Debian 12, 13 and sid: install, reboot, upgrade, stop, remove; the RPM likewise'
-	@echo 'make bench       what command, generator and wait cost, into docs/benchmarks.md'
+	@echo 'make bench       what command, generator, wait and BOOTS=$(BOOTS) boots cost, beside other ways, into docs/benchmarks.md'
 	@echo 'make deb, rpm    the package, in dist/'
 	@echo 'make dist        the sources as one file, in dist/'
 	@echo 'make clean-builds  the DEB built and tried in clean chroots of Debian 12, 13 and sid, as root; RELEASES="12 13 sid"'
@@ -131,8 +134,10 @@ matrix: deb rpm setup-lab
 	done; \
 	if test -n "$$bad"; then echo "not as expected on:$$bad"; exit 1; fi
 
-bench: setup-check
-	$(PYTHON) tests/bench/bench.py --write
+# BOOTS of each of five ways in turn, some minutes each: BOOTS=0 leaves the virtual machines out.
+bench: deb setup-lab
+	$(PYTHON) -m tests.bench.bench --write
+	test $(BOOTS) -eq 0 || $(PYTHON) -m tests.bench.boots --boots $(BOOTS) --write
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -24,15 +24,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+from tests.standin_systemd import Systemd
+
+from . import page
+
 TOP = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TOP))
-
-from tests.standin_systemd import Systemd  # noqa: E402
-
 PYTHON = "/usr/bin/python3"
 FSTAB_GENERATOR = "system-generators/systemd-fstab-generator"
-PAGE = TOP / "docs/benchmarks.md"
-BEGIN, END = "<!-- begin of what make bench writes -->", "<!-- end of what make bench writes -->"
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 WAITS = 32
 QUIET = 20.0  # seconds for which a wait is looked at
@@ -338,7 +336,7 @@ def waits(place: Place) -> Iterator[Result]:
     )  # fmt: skip
     yield Result(
         f"wait helper, switches in {QUIET:.0f} s in which nothing happens", "none", woken, 0,
-        why="the clock in the status line, every 2 s, and a look of its own at DRBD, every 15 s",
+        why="nobody should be woken; the first look of its own at DRBD is after 30 s",
     )  # fmt: skip
 
 
@@ -369,7 +367,7 @@ def versions() -> str:
     )
     python = subprocess.run([PYTHON, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     manager = said.partition(" (")[0] or "no systemd"
-    return f"{system}, {python}, {manager}, Linux {platform.release()}, {os.cpu_count()} cores"
+    return f"{system}, {python}, {manager}"
 
 
 def main() -> int:
@@ -384,16 +382,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="drbdocfs-bench-", dir=memory) as name:
         place = Place(Path(name))
         results = [*command(place, options.runs), *generator(place, options.runs), *waits(place)]
-    load = os.getloadavg()[1]
     today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
-    about = f"{today}, `make bench` ({options.runs} runs of each), {versions()}, load {load:.1f}."
+    about = f"{today}, `make bench` ({options.runs} runs of each), {versions()}, {page.machine()}."
     text = f"{about}\n\n{table(results)}"
     print(text, end="")
     if options.write:
-        page = PAGE.read_text(encoding="utf-8")
-        head, _, rest = page.partition(BEGIN)
-        _, _, tail = rest.partition(END)
-        PAGE.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{tail}", encoding="utf-8")
+        page.write("make bench", text)
     return 0
 
 

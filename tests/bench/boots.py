@@ -1,0 +1,246 @@
+"""Boots and shutdowns of a pair in the lab by five ways to bring the same stack up: `python3 -m tests.bench.boots`.
+
+They boot in turn. Each way has a pair of its own, on disks provisioned alike, and only one pair runs at a time. A way's
+boot is that of both nodes at once. When a node has mounted is what its kernel says, from its own start on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.lab import arguments, snapshot
+from tests.lab.image import image
+from tests.lab.lab import Lab, LabError, say
+from tests.lab.node import Node
+from tests.lab.provision import BACKING_FILE, LOOP, provisioned
+from tests.lab.stack import MOUNTPOINT, is_mounted
+from tests.unit.oldsetup import LOOP_SCRIPT, RC_LOCAL
+
+from . import page
+
+BOOT_LIMIT = 420.0
+SHUTDOWN_LIMIT = 240.0
+MOUNT_LIMIT = 30.0  # for a mount after the end of the boot
+_MOUNTING = re.compile(r"^\[ *([0-9.]+)\] ocfs2: Mounting device", re.MULTILINE)
+OPTIONS = "noatime,barrier=1"  # ours has the barrier whatever is written, so all have it
+
+# The shortest right sequence of commands.
+FLOOR = f"""\
+#!/bin/bash
+set -eu
+case $1 in
+start)
+    modprobe -a loop drbd ocfs2 ocfs2_stack_o2cb
+    losetup {LOOP} {BACKING_FILE}
+    drbdadm up r0
+    o2cb register-cluster web
+    drbdadm wait-connect r0
+    # A substitution, not a pipe: nobody waits for events2 to notice that grep has ended.
+    grep -qm1 'replication:Established peer-disk:UpToDate' < <(drbdsetup events2 r0)
+    drbdadm primary r0
+    mount -t ocfs2 -o {OPTIONS} /dev/drbd0 {MOUNTPOINT}
+    ;;
+stop)
+    umount {MOUNTPOINT}
+    o2cb unregister-cluster web
+    drbdadm down r0
+    losetup --detach {LOOP}
+    ;;
+esac
+"""
+FLOOR_UNIT = """\
+[Unit]
+Wants=network-online.target
+After=network-online.target network.target
+Before=remote-fs.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/local/sbin/floor start
+ExecStop=/usr/local/sbin/floor stop
+TimeoutStartSec=300
+[Install]
+WantedBy=multi-user.target
+"""
+LOOP_UNIT = f"""\
+[Unit]
+Before=drbd@r0.service
+RequiresMountsFor={BACKING_FILE}
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/modprobe loop
+ExecStart=/usr/sbin/losetup {LOOP} {BACKING_FILE}
+ExecStop=/usr/sbin/losetup --detach {LOOP}
+[Install]
+RequiredBy=drbd@r0.service
+"""
+_O2CB = (
+    "sed -i 's/^O2CB_ENABLED=.*/O2CB_ENABLED=true/; s/^O2CB_BOOTCLUSTER=.*/O2CB_BOOTCLUSTER=web/' /etc/default/o2cb;"
+    " systemctl enable o2cb.service ocfs2.service 2>&1"
+)
+
+
+def floor(node: Node) -> None:
+    node.put_text("/usr/local/sbin/floor", FLOOR, 0o755)
+    node.put_text("/etc/systemd/system/floor.service", FLOOR_UNIT)
+    node.run("systemctl enable floor.service 2>&1")
+
+
+def init_scripts(node: Node) -> None:
+    node.put_text("/etc/init.d/loop-for-drbd", LOOP_SCRIPT, 0o755)
+    _fstab(node, f"_netdev,{OPTIONS}")
+    node.run(f"update-rc.d loop-for-drbd defaults; systemctl enable drbd.service 2>&1; {_O2CB}")
+
+
+def rc_local(node: Node) -> None:
+    node.put_text("/etc/init.d/loop-for-drbd", LOOP_SCRIPT, 0o755)
+    node.put_text("/etc/rc.local", RC_LOCAL.replace("touch /var/lock/subsys/local\n", ""), 0o755)
+    _fstab(node, f"noauto,{OPTIONS}")
+    node.run(f"update-rc.d loop-for-drbd defaults; systemctl enable drbd.service 2>&1; {_O2CB}")
+
+
+def drbd_units(node: Node) -> None:
+    node.put_text("/etc/systemd/system/loop-for-drbd.service", LOOP_UNIT)
+    layers = ",".join(f"x-systemd.requires={unit}" for unit in ("drbd-promote@r0.service", "o2cb.service"))
+    _fstab(node, f"_netdev,{OPTIONS},{layers}")
+    node.run(f"systemctl enable loop-for-drbd.service drbd@r0.target drbd-wait-promotable@r0.service 2>&1; {_O2CB}")
+
+
+def _fstab(node: Node, options: str) -> None:
+    node.run(f"echo '/dev/drbd0 {MOUNTPOINT} ocfs2 {options} 0 0' >> /etc/fstab")
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One boot of a pair. Times in seconds, of the node that came last; None where a node has not mounted."""
+
+    way: str
+    good: bool
+    from_kernel: float | None
+    from_online: float | None
+    shutdown: float | None
+
+
+def measure(lab: Lab, way: str) -> Boot:
+    """Switch both on, look, and switch both off in good order."""
+    try:
+        lab.boot()
+        limit = time.monotonic() + MOUNT_LIMIT
+        while not all(lab.both(is_mounted)) and time.monotonic() < limit:
+            time.sleep(2.0)
+        mounted = lab.both(_mounted)
+        online = [node.boot_times().units["network-online.target"].active for node in lab.nodes]
+    except LabError as error:
+        say(f"{way}: {str(error).splitlines()[0]}")
+        mounted, online = (None, None), [0.0, 0.0]
+    try:
+        took = max(lab.both(lambda node: node.shutdown(SHUTDOWN_LIMIT)))
+    except LabError as error:
+        say(f"{way}: {str(error).splitlines()[0]}")
+        took = None
+        for node in lab.nodes:
+            node.power_cut()
+    if None in mounted:
+        return Boot(way, False, None, None, took)
+    times = [at for at in mounted if at is not None]
+    since = max(at - began for at, began in zip(times, online)) if all(online) else None
+    return Boot(way, True, max(times), since, took)
+
+
+def _mounted(node: Node) -> float | None:
+    """When, in seconds since the kernel's start; None where it is not mounted now."""
+    if not is_mounted(node):
+        return None
+    found = _MOUNTING.findall(node.run("dmesg"))
+    return float(found[-1]) if found else None
+
+
+def table(boots: list[Boot], words: dict[str, str]) -> str:
+    """A row for each way: how often it was mounted on both, how fast, and the ratio of the medians to the floor's."""
+    titles = ["way", "mounted on both"]
+    for what in ("network-online to mounted", "kernel to mounted", "shutdown"):
+        titles += [f"{what}, s", "of the floor's"]
+    lines = [f"| {' | '.join(titles)} |", "| --- |" + " --: |" * (len(titles) - 1)]
+    columns = ("from_online", "from_kernel", "shutdown")
+    base = {column: _values(boots, "floor", column) for column in columns}
+    for way, text in words.items():
+        mine = [boot for boot in boots if boot.way == way]
+        cells = [text, f"{sum(boot.good for boot in mine)} of {len(mine)}"]
+        for column in columns:
+            values = _values(boots, way, column)
+            cells += [_spread(values), _ratio(values, base[column])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _values(boots: list[Boot], way: str, column: str) -> list[float]:
+    found = [getattr(boot, column) for boot in boots if boot.way == way and boot.good]
+    return sorted(value for value in found if value is not None)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} ({values[0]:.1f}–{values[-1]:.1f})" if values else ""
+
+
+def _ratio(values: list[float], base: list[float]) -> str:
+    return f"{statistics.median(values) / statistics.median(base):.2f}" if values and base else ""
+
+
+def main() -> int:
+    """Measure, print, and with --write put the table into the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add(parser.add_argument)
+    parser.add_argument("--deb", type=Path, help="our package [the newest in dist/]")
+    parser.add_argument("--boots", type=int, default=10, help="boots of each way [%(default)s]")
+    parser.add_argument("--results", type=Path, default=Path("dist/boots.jsonl"), help="each boot [%(default)s]")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    options = parser.parse_args()
+    deb = arguments.find_deb(options.deb)
+    made = image(options.release, options.extra_modules, say)
+    ways: dict[str, tuple[str, Callable[[Node], object]]] = {
+        "floor": ("the shortest right script in one unit", floor),
+        "init": ("the guide's init scripts, fstab", init_scripts),
+        "rc.local": ("the guide's rc.local", rc_local),
+        "drbd": ("drbd-utils' units, fstab with x-systemd.requires=", drbd_units),
+        "ours": ("drbdocfs-boot", lambda node: node.install(deb)),
+    }
+    boots: list[Boot] = []
+    options.results.parent.mkdir(exist_ok=True)
+    with ExitStack() as labs, options.results.open("a", encoding="utf-8") as results:
+        pairs = {}
+        for way, (_, prepare) in ways.items():
+            pairs[way] = lab = labs.enter_context(Lab(made, provisioned(made)))
+            say(f"{way}: set up")
+            snapshot.resume(lab)
+            lab.both(prepare)
+            lab.shutdown()
+        for number in range(1, options.boots + 1):
+            for way, lab in pairs.items():
+                boot = measure(lab, way)
+                boots.append(boot)
+                results.write(json.dumps(asdict(boot)) + "\n")
+                results.flush()
+                say(f"boot {number} of {options.boots}: {boot}")
+    about = (
+        f"{time.strftime('%Y-%m-%d', time.gmtime())}, `python3 -m tests.bench.boots --boots {options.boots}`,"
+        f" two virtual machines with Debian {options.release}, without KVM, on {page.machine()}."
+    )
+    text = f"{about}\n\n{table(boots, {way: words for way, (words, _) in ways.items()})}"
+    print(text, end="")
+    if options.write:
+        page.write("the bench of boots", text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
