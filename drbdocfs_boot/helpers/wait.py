@@ -39,10 +39,11 @@ from drbdocfs_boot.verdict import (
 # A connection is StandAlone for a moment while 'drbdadm adjust' or an administrator connects it again.
 SETTLE = 1.5
 DUMP_LIMIT = 20.0  # seconds for the first dump; a drbdsetup that hangs must not eat the whole boot_timeout
-# Seconds between looks at the state by a dump of its own.  The events decide; but an event that got lost on its way
-# would otherwise cost the whole boot_timeout, and nobody would know why.
-LOOK_EVERY = 15.0
-SHOW_EVERY = 2.0  # seconds between looks at a resync's progress and the clock, for the status line only
+# Seconds until the first look at the state by a dump of its own, and from then on as long again as it has followed the
+# events: 30, 60, 120, ...  The events decide; but one that got lost on its way would otherwise cost the whole
+# boot_timeout, and nobody would know why.  So it costs no more than was waited already, and who waits sleeps.
+LOOK_AFTER = 30.0
+SHOW_EVERY = 2.0  # seconds between looks at a resync's progress, for the status line only
 STALLED = 60.0  # seconds without progress, after which a resync is said to stall
 
 
@@ -227,7 +228,8 @@ class Wait:
         """Follow one events2 process; None when a new dump is needed."""
         state = State()
         rest = errors = b""
-        opened = looked = time.monotonic()
+        opened = time.monotonic()
+        look = opened + LOOK_AFTER
         settled = 0.0
         while True:
             now = time.monotonic()
@@ -258,19 +260,24 @@ class Wait:
                     f"'drbdsetup events2 {self.resource}' has said nothing for {DUMP_LIMIT:.0f} s",
                     "see the kernel log: journalctl -k",
                 )
-            if state.complete and now - looked >= LOOK_EVERY:
-                looked = now
+            if state.complete and now >= look:
+                look = now + (now - opened)
                 if self._differs(verdict):
                     return None
             self._show(verdict, now)
-            pause = SETTLE if verdict.kind == STAND_ALONE else SHOW_EVERY
+            # Whatever else it has to know wakes it: the tool, the sockets.
+            pauses = [left, (look if state.complete else opened + DUMP_LIMIT) - now]
+            if verdict.kind == STAND_ALONE:
+                pauses.append(SETTLE)
+            elif verdict.kind == RESYNCING:
+                pauses.append(SHOW_EVERY)
             decides = self.missing_since + self.peer_timeout - now
             if decides > 0:
-                pause = min(pause, decides)
+                pauses.append(decides)
             others = [self.socket.fileno()]
             if self.addresses is not None:
                 others.append(self.addresses.fileno())
-            for fd, data in process.read(min(left, pause), tuple(others)):
+            for fd, data in process.read(min(pauses), tuple(others)):
                 if fd == process.out_fd:
                     rest += data
                 elif fd == process.err_fd:
@@ -326,7 +333,10 @@ class Wait:
         return found.kind != verdict.kind or (found.kind == RESYNCING and found.reason != verdict.reason)
 
     def _show(self, verdict: Verdict, now: float) -> None:
-        """Status line every time, a journal line when the reason changed."""
+        """Status line every time, a journal line when the reason changed.
+
+        No clock stands in the status line, which would have to be set; since when the unit starts is systemd's to show.
+        """
         text = verdict.reason
         if verdict.kind == RESYNCING:
             where = -1.0 if verdict.percent is None else verdict.percent
@@ -336,7 +346,7 @@ class Wait:
                 text += f", no progress for {clock(now - self.moved[0])}"
         else:
             self.moved = (now, -1.0)
-        status(f"{text}, {clock(now - self.started)} of {clock(self.limit)}")
+        status(f"{text}, for {clock(self.limit)} at most")
         what = text.partition(" %")[0].rstrip("0123456789") if verdict.kind == RESYNCING else verdict.reason
         if " no progress " in text:
             what += " stalls"

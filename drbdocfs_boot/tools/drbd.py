@@ -5,14 +5,17 @@ What must work at stop uses drbdsetup alone: a configuration broken meanwhile ma
 
 import os
 
-from drbdocfs_boot import drbddump, kernellog, metadata
-from drbdocfs_boot.drbddump import Description
+from drbdocfs_boot import kernellog, metadata
 from drbdocfs_boot.events import State, read, read_all
 from drbdocfs_boot.metadata import Proof
 from drbdocfs_boot.tools import kmsg, mounts, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Process, Result, run
 from drbdocfs_boot.verdict import EX_CONFIG, EX_UNAVAILABLE, STAND_ALONE, Verdict, judge, no_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from drbdocfs_boot.drbddump import Description
 
 # drbdadm and drbdsetup exit codes (drbd-utils, drbdsetup.h / shared_main): 10 also for an unknown resource,
 # 11 a state change failed, 17 no access to good data, 20 no module.
@@ -115,11 +118,13 @@ def slots(current: State, device: str, limit: float = 20.0) -> "list[metadata.Sl
     return all_found
 
 
-def describe(resource: str) -> Description:
+def describe(resource: str) -> "Description":
     """The resource as the configuration has it for this host.
 
     Raises Failure (78) with drbdadm's words when the configuration has no such resource for this host.
     """
+    from drbdocfs_boot import drbddump  # not before: the waits, of which there may be many at once, never ask
+
     result = run(["drbdadm", "dump", resource])
     host = os.environ.get("__DRBD_NODE__") or os.uname().nodename
     found = drbddump.parse(result.out, host) if result.code == 0 else None
@@ -135,6 +140,8 @@ def describe(resource: str) -> Description:
 
 def net_options(resource: str, limit: float = 20.0) -> "dict[str, str]":
     """The options of the ``net`` sections of a resource, as they are configured.  Raises Failure."""
+    from drbdocfs_boot import drbddump
+
     result = run(["drbdadm", "dump", resource], limit)
     if result.code != 0:
         raise Failure(EX_CONFIG, f"'drbdadm dump {resource}' failed: {result.said}")

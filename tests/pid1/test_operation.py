@@ -173,7 +173,7 @@ def test_status_text_says_what_it_waits_for(node: Machine) -> None:
         5,
         "Connecting",
     )
-    assert "of 10:00" in node.show(wait, "StatusText")[0]
+    assert "for 10:00 at most" in node.show(wait, "StatusText")[0]
     world.plan(node, "peer r0: resync=37.20")
     node.until(lambda: "resync from server2 37 %" in node.show(wait, "StatusText")[0], 5, "the resync's progress")
     assert "resync from server2 37 %" in node.call("systemctl", "status", "--no-pager", wait).stdout

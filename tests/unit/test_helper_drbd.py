@@ -20,6 +20,7 @@ from drbdocfs_boot.helpers import address, attach, promote, wait
 from drbdocfs_boot.helpers.base import Layer
 from drbdocfs_boot.tools import netlink, records, wake
 from drbdocfs_boot.tools.failure import Failure
+from drbdocfs_boot.tools.run import Process
 
 from .conftest import Box
 
@@ -334,8 +335,7 @@ def test_wait_takes_a_new_dump_when_events_were_lost(drbd: Box) -> None:
 
 
 def test_wait_survives_an_event_that_got_lost(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait, "LOOK_EVERY", 0.5)
-    monkeypatch.setattr(wait, "SHOW_EVERY", 0.2)
+    monkeypatch.setattr(wait, "LOOK_AFTER", 0.5)
     drbd.write("/state", ALONE.format(role="Secondary"))
     # The peer comes, and the stream says nothing of it.
     drbd.write("/more", f"cat > $ROOT/state <<X\n{READY.format(role='Secondary')}X\n")
@@ -378,8 +378,30 @@ def test_wait_shows_what_it_waits_for(drbd: Box, tmp_path: Path, monkeypatch: py
                 said.append(sock.recv(4096).decode())
         except BlockingIOError:
             pass
-    assert "STATUS=resync from the peer 20 %, 1:30 left, 0:00 of 0:03" in said
-    assert said[-1] == "STATUS=resync from the peer 20 %, 1:30 left, 0:02 of 0:03"
+    # Twice and more: it looks how far the resync is.
+    assert said.count("STATUS=resync from the peer 20 %, 1:30 left, for 0:03 at most") >= 2
+
+
+def test_no_clock_wakes_a_wait_in_which_nothing_happens(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Enough(Exception):
+        pass
+
+    slept: list[float] = []
+    read = Process.read
+
+    def wake_early(process: Process, timeout: float, others: tuple[int, ...] = ()) -> list[tuple[int, bytes]]:
+        slept.append(timeout)
+        if timeout > wait.DUMP_LIMIT:
+            raise Enough
+        return read(process, timeout, others)
+
+    monkeypatch.setattr(Process, "read", wake_early)
+    drbd.set(BOOT_TIMEOUT="3600000000", WHEN_ALONE="wait")
+    drbd.write("/state", ALONE.format(role="Secondary"))
+    with pytest.raises(Enough):
+        wait.start(Layer("wait", "web"))
+    assert wait.LOOK_AFTER - 1 < slept[-1] <= wait.LOOK_AFTER
+    assert len(slept) < 10  # the pieces of the dump
 
 
 def test_the_wait_leaves_no_process_behind(drbd: Box) -> None:
@@ -712,7 +734,6 @@ class News:
 def lost(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
     """StandAlone for want of the address 192.0.2.1."""
     monkeypatch.setattr(wait, "SETTLE", 0.2)
-    monkeypatch.setattr(wait, "SHOW_EVERY", 60.0)
     monkeypatch.setattr(netlink, "Addresses", News)
     monkeypatch.setattr(News, "made", [])
     drbd.set(PEER_TIMEOUT="0", WHEN_ALONE="always")
