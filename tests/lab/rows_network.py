@@ -200,8 +200,11 @@ def network_online_late(case: Case) -> None:
     _wait_online(case, case.two, "/bin/sh -c 'sleep 60; exit 1'")
     case.two.shutdown()
     case.power_on(case.two)
-    began = case.two.boot_times().units["drbdocfs-attach@web.service"].began
-    case.must(began > 60, f"the attach began at {began:.0f} s")
+    units = case.two.boot_times().units
+    began = units["drbdocfs-wait@web.service"].began
+    case.must(began > 60, f"the wait began at {began:.0f} s")
+    attached = units["drbdocfs-attach@web.service"].active
+    case.must(0 < attached < began - 20, f"attached at {attached:.0f} s, not before the network was online")
     fencing.await_together(case.lab, 60)
 
 
