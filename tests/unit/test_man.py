@@ -232,3 +232,10 @@ def test_every_installed_document_is_named_in_a_page_and_no_other() -> None:
     named = {name for path in PAGES for name in re.findall(r"\b([a-z-]+\.md)\b", text_of(path))}
     developers = {"benchmarks.md", "development.md", "packaging.md"}
     assert named == {path.name for path in (TOP / "docs").glob("*.md")} - developers
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_each_form_of_a_synopsis_is_ended_before_the_next_one_begins(path: Path) -> None:
+    """groff 1.24 sets it into a column of some letters otherwise, beside the end of the one before."""
+    macros = re.findall(r"^\.(SY|YS)\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert macros == ["SY", "YS"] * (len(macros) // 2)
