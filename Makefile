@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ifndef LINTERS_SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test check lint lint-mypy lint-ruff lint-shell lint-tests resilience matrix bench deb rpm dist clean-builds clean setup-check setup-build setup-lab setup-clean
+.PHONY: help demo test check lint lint-mypy lint-ruff lint-shell lint-tests resilience matrix bench deb rpm dist clean-builds pythons clean setup-check setup-build setup-lab setup-clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -p no:cacheprovider -v --color=auto
@@ -24,7 +24,7 @@ SETUP := packaging/setup-machine
 
 # The directories of tests in the order in which they run: the quick ones first.
 QUICK := $(wildcard tests/unit tests/generator)
-SHELL_SCRIPTS := $(SETUP) packaging/other-units packaging/source-tree packaging/version packaging/build-dist packaging/build-deb packaging/build-rpm packaging/clean-build .ci/run \
+SHELL_SCRIPTS := $(SETUP) packaging/other-units packaging/source-tree packaging/version packaging/build-dist packaging/build-deb packaging/build-rpm packaging/chroot packaging/clean-build .ci/run \
 	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm $(addprefix packaging/debian/tests/,command generator) \
 	$(wildcard tests/*.sh tests/*/*.sh tests/*/*/*.sh)
 # Python without a suffix, which mypy does not find by itself.
@@ -32,6 +32,8 @@ SCRIPTS := $(filter-out %~ %__pycache__,$(wildcard bin/* generators/* libexec/*)
 
 # Releases of Debian: for the packages in virtual machines, and in clean chroots.
 RELEASES ?= 12 13 sid
+# Those whose Python `make pythons` takes: 3.9, 3.11, 3.13 and 3.14. No release of Debian has 3.10 or 3.12.
+PYTHONS ?= 11 12 13 sid
 
 # How often `make bench` boots each way.
 BOOTS ?= 10
@@ -49,6 +51,7 @@ help:
 	@echo 'make deb, rpm    the package, in dist/'
 	@echo 'make dist        the sources as one file, in dist/'
 	@echo 'make clean-builds  the DEB built and tried in clean chroots of Debian 12, 13 and sid, as root; RELEASES="12 13 sid"'
+	@echo 'make pythons     unit and generator tests by the Pythons of Debian 11, 12, 13 and sid, in chroots, as root; PYTHONS="11 12 13 sid"'
 	@echo 'make clean       remove what was built'
 	@echo 'On a machine with apt, each brings what it needs when run as root.'
 
@@ -95,6 +98,9 @@ deb: setup-build
 
 clean-builds: setup-clean
 	packaging/clean-build $(RELEASES)
+
+pythons: setup-clean
+	tests/pythons.sh $(PYTHONS)
 
 rpm: setup-build
 	packaging/build-rpm
