@@ -31,7 +31,9 @@ release=$1
 work=$PWD/build/pythons/$release
 rm -rf "$work"
 mkdir -p "$work"
+# In memory, where nothing that is bound into it can be taken for a part of it.
 root=$(mktemp -d /tmp/pythons.XXXXXX)
+mount -t tmpfs -o mode=755,size=6G tmpfs "$root"
 exec 3>&1 </dev/null
 step() {
     step=$1
@@ -41,8 +43,8 @@ step() {
 ended() {
     status=$?
     set +e
-    umount --recursive "$root/dev" "$root/proc" "$root/tmp" "$root/run" 2>/dev/null
-    rm -rf --one-file-system "$root"
+    umount --recursive --lazy "$root"
+    rmdir "$root"
     if [ "$status" -ne 0 ]; then
         tail -n 30 "$work/$step.log" >&3
         echo "Debian $release: $step failed, see build/pythons/$release/$step.log" >&3
@@ -66,15 +68,26 @@ for file in /etc/pip.conf /root/.config/pip/pip.conf /root/.pip/pip.conf; do
         cp "$file" "$root$file"
     fi
 done
+# Directories that they name are the same inside.
+grep -rhoE '(file://)?/[^ ,]+' /etc/pip.conf /root/.config/pip /root/.pip 2>/dev/null |
+    sed 's,^file://,,; s,/simple/*$,,' | sort -u | while read -r place; do
+    if [ -d "$place" ]; then
+        mkdir -p "$root$place"
+        mount --bind -o ro "$place" "$root$place"
+    fi
+done
 cp /etc/resolv.conf /etc/hosts "$root/etc"
 cp "${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}" "$root/etc/callers.crt"
-export PIP_CERT=/etc/callers.crt
+# All of them: requests, which is in pip, takes some of its own before what pip was told.
+export PIP_CERT=/etc/callers.crt REQUESTS_CA_BUNDLE=/etc/callers.crt CURL_CA_BUNDLE=/etc/callers.crt SSL_CERT_FILE=/etc/callers.crt
 
 inside() {
     chroot "$root" env HOME=/root DEBIAN_FRONTEND=noninteractive sh -ec "cd /src; $1"
 }
 
 step setup
+# The linters have run on the machine itself, and are not made for every Python.
+sed -i '/^mypy/d; /^ruff/d; /^types-/d' "$root/src/packaging/requirements-dev.txt"
 # Debian 11 has neither, and what is told by them is not tested here.
 [ "$release" != 11 ] || sed -i 's/ python3-dbus-next|python3-dbus-fast//' "$root/src/packaging/setup-machine"
 inside 'packaging/setup-machine check'
