@@ -126,7 +126,8 @@ def test_status_of_many_stacks_starts_what_it_starts_for_one(one: dict[str, list
 def test_what_needs_a_parser_needs_no_more_than_that_and_json(tmp_path: Path) -> None:
     modules = cost(up(tmp_path, 1), "status", "s1", "--json")["modules"]
     # What the parser brings itself is Python's affair: 3.14's has colours, and dataclasses for them.
-    parser = ["/usr/bin/python3", "-ISc", "import argparse, sys; print(*sys.modules)"]
+    script = "import argparse, sys; argparse.ArgumentParser().parse_args(); print(*sys.modules)"
+    parser = ["/usr/bin/python3", "-ISc", script]
     its_own = subprocess.run(parser, stdout=subprocess.PIPE, text=True, check=True, timeout=60).stdout.split()
     heavy = {"configobj", "dataclasses", "pathlib", "pystemd", "rich", "subprocess", "typing"}
     assert (heavy - set(its_own)).isdisjoint(modules)
