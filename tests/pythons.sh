@@ -10,11 +10,15 @@ LC_ALL=C.UTF-8
 export PATH LC_ALL
 umask 022
 
+if [ $# -eq 0 ]; then
+    echo 'usage: tests/pythons.sh RELEASE… (11, 12, 13 or sid)' >&2
+    exit 2
+fi
 if [ "$(id -u)" -ne 0 ]; then
     echo 'pythons: chroots need root' >&2
     exit 77
 fi
-if [ $# -ne 1 ]; then
+if [ $# -gt 1 ]; then
     bad=0
     for release in "$@"; do
         sh tests/pythons.sh "$release" || bad=1
@@ -77,9 +81,12 @@ grep -rhoE '(file://)?/[^ ,]+' /etc/pip.conf /root/.config/pip /root/.pip 2>/dev
     fi
 done
 cp /etc/resolv.conf /etc/hosts "$root/etc"
-cp "${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}" "$root/etc/callers.crt"
-# All of them: requests, which is in pip, takes some of its own before what pip was told.
-export PIP_CERT=/etc/callers.crt REQUESTS_CA_BUNDLE=/etc/callers.crt CURL_CA_BUNDLE=/etc/callers.crt SSL_CERT_FILE=/etc/callers.crt
+certificates=${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}
+if [ -e "$certificates" ]; then
+    cp "$certificates" "$root/etc/callers.crt"
+    # All of them: requests, which is in pip, takes some of its own before what pip was told.
+    export PIP_CERT=/etc/callers.crt REQUESTS_CA_BUNDLE=/etc/callers.crt CURL_CA_BUNDLE=/etc/callers.crt SSL_CERT_FILE=/etc/callers.crt
+fi
 
 inside() {
     chroot "$root" env HOME=/root DEBIAN_FRONTEND=noninteractive sh -ec "cd /src; $1"

@@ -384,10 +384,7 @@ def main() -> int:
         results = [*command(place, options.runs), *generator(place, options.runs), *waits(place)]
     today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
     about = f"{today}, `make bench` ({options.runs} runs of each), {versions()}, {page.machine()}."
-    text = f"{about}\n\n{table(results)}"
-    print(text, end="")
-    if options.write:
-        page.write("make bench", text)
+    page.show("make bench", about, table(results), options.write)
     return 0
 
 

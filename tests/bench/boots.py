@@ -249,10 +249,8 @@ def main() -> int:
         f"{time.strftime('%Y-%m-%d', time.gmtime())}, `python3 -m tests.bench.boots`, two virtual machines with Debian"
         f" {options.release}, without KVM, on {page.machine()}."
     )
-    text = f"{about}\n\n{table(boots, {way: words for way, (words, _) in WAYS.items()})}"
-    print(text, end="")
-    if options.write:
-        page.write("the bench of boots", text)
+    words = {way: text for way, (text, _) in WAYS.items()}
+    page.show("the bench of boots", about, table(boots, words), options.write)
     return 0
 
 

@@ -9,8 +9,15 @@ from pathlib import Path
 PAGE = Path(__file__).resolve().parents[2] / "docs/benchmarks.md"
 
 
-def write(who: str, text: str) -> None:
-    """Put `text` where the page has the comments of `who`; raises ValueError where it has none."""
+def show(who: str, about: str, table: str, write: bool) -> None:
+    """Print a table below a line on what it is about; with `write`, put both where the page has the comments of `who`.
+
+    Raises ValueError where it has none.
+    """
+    text = f"{about}\n\n{table}"
+    print(text, end="")
+    if not write:
+        return
     begin, end = f"<!-- begin of what {who} writes -->", f"<!-- end of what {who} writes -->"
     page = PAGE.read_text(encoding="utf-8")
     head, found, rest = page.partition(begin)
