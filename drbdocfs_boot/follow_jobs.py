@@ -210,7 +210,7 @@ class Follow:
         if jobs.is_up(stack, self.now):
             self.shown.end(stack, "up", f"{stack.mountpoint} on {stack.device}")
             return EX_OK
-        waiting = records.read(stack.name, "waiting")
+        waiting = records.waiting(stack.name)
         if waiting is not None and waiting.get("STATE") == "late":
             kind, reason = waiting.get("KIND", ""), waiting.get("REASON", "")
             if kind not in FINAL:

@@ -107,7 +107,7 @@ def _look_all(stacks: list[Stack], units: dict[str, systemd.UnitState]) -> list[
 
 
 def _look(stack: Stack, units: dict[str, systemd.UnitState], shared: _Shared) -> report.StackReport:
-    waiting = records.read(stack.name, "waiting")
+    waiting = records.waiting(stack.name)
     # Nothing is recorded of a stack that was stopped, and of one that was never started.
     attached = records.read(stack.name, "attach")
     policy = Policy(stopped=True) if attached is None and waiting is None else None

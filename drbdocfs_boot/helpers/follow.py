@@ -193,7 +193,7 @@ class Follow:
         known = []
         for name in sorted({*records.instances("attach"), *records.instances("waiting")}):
             attach = records.read(name, "attach") or {}
-            waiting = records.read(name, "waiting")
+            waiting = records.waiting(name)
             resource = attach.get("RESOURCE") or (waiting or {}).get("RESOURCE", "")
             if not resource:
                 continue
@@ -383,7 +383,7 @@ class Follow:
         return stack.why
 
     def _begin_again(self, stack: Stack, now: float) -> None:
-        found = records.read(stack.name, "waiting")
+        found = records.waiting(stack.name)
         if found is not None and _is_late(found):
             found["BEGAN"] = f"{now:.3f}"
             records.write(stack.name, "waiting", **found)
@@ -474,7 +474,7 @@ class Follow:
         if due is not None and now < due:
             return
         # The record is the permission: whoever stops the stack removes it first.
-        found = records.read(stack.name, "waiting")
+        found = records.waiting(stack.name)
         if found is None or not _is_late(found):
             return
         stack.started, stack.started_news = now, stack.news
@@ -744,8 +744,7 @@ def _number(text: str, otherwise: float) -> float:
 
 
 def _is_late(waiting: "dict[str, str]") -> bool:
-    """The wait has given up, or was killed before it could say so."""
-    return waiting.get("STATE") == "late" or not os.path.exists("/proc/" + (waiting.get("PID") or "0"))
+    return waiting.get("STATE") == "late"
 
 
 def _process(pid: str) -> "int | None":

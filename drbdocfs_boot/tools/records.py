@@ -29,6 +29,14 @@ def read(instance: str, kind: str) -> "dict[str, str] | None":
     return found
 
 
+def waiting(instance: str) -> "dict[str, str] | None":
+    """The record of a stack that waits; its STATE is "late" as well when the wait was killed before it could say so."""
+    found = read(instance, "waiting")
+    if found is not None and not os.path.exists("/proc/" + (found.get("PID") or "0")):
+        found["STATE"] = "late"
+    return found
+
+
 def write(instance: str, kind: str, **values: str) -> None:
     """Write the record, whole or not at all.  Raises OSError."""
     name = _path(instance, kind)

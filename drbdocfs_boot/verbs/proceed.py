@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _proceed(stack: Stack, sure: bool) -> int:
     units = systemd.states([*report.layer_units(stack).values(), watch.target(stack)])
-    waiting = report.waiting_report(records.read(stack.name, "waiting"), time.monotonic(), time.time())
+    waiting = report.waiting_report(records.waiting(stack.name), time.monotonic(), time.time())
     if all(unit.active == "active" for unit in units.values()):
         return refuse(EX_NO, f"{stack.name} is up: it does not wait", f"'drbdocfs status {stack.name}'")
     state, verdict = watch.drbd_verdict(stack, Policy(proceed=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import threading
 
 import pytest
@@ -23,6 +24,22 @@ def test_written_and_read(box: Box) -> None:
     records.remove("web", "waiting")
     records.remove("web", "waiting")
     assert records.read("web", "waiting") is None
+
+
+def test_a_wait_that_was_killed_is_late_for_every_reader(box: Box) -> None:
+    """It could not say so itself; nobody could tell it from one that waits by the file alone."""
+    assert records.waiting("web") is None
+    with subprocess.Popen(["/bin/sleep", "1000"]) as process:
+        records.write("web", "waiting", STATE="boot", PID=str(process.pid))
+        assert records.waiting("web") == {"STATE": "boot", "PID": str(process.pid)}
+        process.kill()
+    assert records.waiting("web") == {"STATE": "late", "PID": str(process.pid)}
+
+
+@pytest.mark.parametrize("pid", [{}, {"PID": ""}, {"PID": "0"}])
+def test_a_record_of_nobody_is_late(box: Box, pid: dict[str, str]) -> None:
+    records.write("web", "waiting", STATE="boot", **pid)
+    assert records.waiting("web") == {"STATE": "late", **pid}
 
 
 def test_nothing_is_left_but_the_records(box: Box) -> None:
