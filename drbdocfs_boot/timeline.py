@@ -260,7 +260,8 @@ def _event(entry: dict[str, Any]) -> Event | None:
 def order(stack: Stack, stacks: Sequence[Stack]) -> dict[str, tuple[str, ...]]:
     """Unit of each layer -> the units that it is ordered after, as units.py and units/ have it."""
     units = layer_units(stack)
-    basic = ("basic.target", "network.target")
+    basic = ("basic.target",)
+    network = "network.target"
     found: dict[str, tuple[str, ...]] = {}
     if "loop" in units:
         parents, path = [], stack.backing_file.rpartition("/")[0]
@@ -272,14 +273,14 @@ def order(stack: Stack, stacks: Sequence[Stack]) -> dict[str, tuple[str, ...]]:
             path = path.rpartition("/")[0]
         found[units["loop"]] = (*basic, "modprobe@loop.service", *parents)
     found[units["attach"]] = (
-        *([units["loop"]] if "loop" in units else []), *basic, ONLINE, "modprobe@drbd.service"
+        *([units["loop"]] if "loop" in units else []), *basic, network, "modprobe@drbd.service"
     )  # fmt: skip
-    found[units["wait"]] = (units["attach"],)
+    found[units["wait"]] = (units["attach"], ONLINE)
     found[units["promote"]] = (units["wait"],)
     cluster = [s for s in stacks if s.cluster == stack.cluster]
     anchors = [units["promote"]] if len(cluster) <= 1 else [layer_units(s)["attach"] for s in cluster]
     modules = [f"modprobe@{name}.service" for name in ("configfs", "ocfs2_stack_o2cb", "ocfs2")]
-    found[units["o2cb"]] = (*anchors, *basic, ONLINE, *modules)
+    found[units["o2cb"]] = (*anchors, *basic, network, ONLINE, *modules)
     found[units["mount"]] = (units["promote"], units["o2cb"], ONLINE)
     return found
 

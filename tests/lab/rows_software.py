@@ -128,7 +128,7 @@ def configuration_broken(case: Case) -> None:
     # Half of it, as an editor or a full disk leaves it; its stop knows what was started.
     node.run("sync")
     rebooted(case, node)
-    stack.check_order(stack.shutdown_text(node.journal(boot=-1)))
+    stack.check_shutdown_order(stack.shutdown_text(node.journal(boot=-1)))
     stays_down(case, node)
     named(case, node, BROKEN[-1][1])
     case.put_back()
@@ -247,7 +247,7 @@ def follow_frozen(case: Case) -> None:
     rebooted(case, node)
     # The service's own limit of 10 s comes on top.
     case.must(node.last_shutdown < stack.shutdown_limit(node) + 15, f"shutdown took {node.last_shutdown:.0f} s")
-    stack.check_order(stack.shutdown_text(node.journal(boot=-1)))
+    stack.check_shutdown_order(stack.shutdown_text(node.journal(boot=-1)))
     await_up([node])
 
 

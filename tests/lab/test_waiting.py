@@ -256,7 +256,7 @@ class TestWithoutThePeer:
         crashed.power_cut()
         survivor.start()
         assert survivor.wait_booted() == "running"
-        stack.check_order(text := stack.shutdown_text(survivor.journal(boot=-1)))
+        stack.check_shutdown_order(text := stack.shutdown_text(survivor.journal(boot=-1)))
         assert re.search(rf"SIGTERM to sleep \(pid {self.seen['sitter']}\b", text), text
         await_up([survivor], 5)
         assert properties(survivor, LAYERS["wait"])["ExecMainStatus"] == "10"
@@ -439,7 +439,7 @@ class TestTheLink:
             check_alone_and_down(node)
             check_login(node)
             assert "address" in node.fail("drbdocfs status")
-        stack.check_order(text := stack.shutdown_text(pair.nodes[1].journal(boot=-1)))
+        stack.check_shutdown_order(text := stack.shutdown_text(pair.nodes[1].journal(boot=-1)))
         assert re.search(rf"SIGKILL to bash \(pid {pid}\b", text), text
         for node in pair.nodes:
             node.set_link(True)

@@ -223,7 +223,7 @@ def chains(numbers: Sequence[int], at_once: bool = True) -> list[list[str]]:
             [NETWORK_UP, rise[1]],
             [NETWORK_UP, REGISTER, rise[4]],
             [fall[0], UNREGISTER, NETWORK_DOWN],
-            [fall[3], NETWORK_DOWN],
+            [fall[2], NETWORK_DOWN],
         ]
         if at_once:
             # One stack has the full order.  Where several share a cluster, it must not wait for the last promotion

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from drbdocfs_boot import timeline as core
-from drbdocfs_boot import timeline_svg, timeline_text
+from drbdocfs_boot import timeline_svg, timeline_text, units
 from drbdocfs_boot.cli import main
-from drbdocfs_boot.stack import Stack
+from drbdocfs_boot.stack import Reading, Stack
 from drbdocfs_boot.timeline import Live, Timeline, parse
 from drbdocfs_boot.tools import journalctl
 
@@ -25,6 +25,7 @@ from .conftest import Box
 from .test_report import STACK as WEB
 
 JOURNALS = Path(__file__).parent.parent / "transcripts/journal"
+UNITS = Path(__file__).parents[2] / "units"
 LAYERS = ["loop", "attach", "wait", "promote", "o2cb", "mount"]
 SVG = "{http://www.w3.org/2000/svg}"
 CONFIGURATION = """[web]
@@ -72,7 +73,7 @@ web, boot -1, began 2026-11-24 13:45:12 UTC: mounted 23.1 s after
   remote-fs.target                 40.2                                       |
   multi-user.target                40.7                                       |
 
-  loop     after network.target; /dev/loop7 bound to /drbd-loop.img
+  loop     after basic.target; /dev/loop7 bound to /drbd-loop.img
   attach   after loop; r0 attached
   wait     after attach; 19.8 s waiting for server2 at 10.181.76.11:7789
            (Connecting); 26.5 s waiting for server2 at 10.181.76.11:7789
@@ -101,7 +102,7 @@ web, boot -1, began 2026-11-24 13:46:34 UTC: mounted late 61.3 s after
   remote-fs.target                 44.2                                       |
   multi-user.target                44.6                                       |
 
-  loop     after network.target; /dev/loop7 bound to /drbd-loop.img
+  loop     after basic.target; /dev/loop7 bound to /drbd-loop.img
   attach   after loop; r0 attached
   wait     after attach; 24.3 s waiting for server2 at 10.181.76.11:7789
            (Connecting); r0 was not ready after 0:20 (boot_timeout): waiting for
@@ -312,6 +313,21 @@ def test_what_the_journal_puts_in_place_of_text() -> None:
     ]
     events = parse(json.dumps({**head, **text}) for text in texts).events
     assert [(event.text, event.priority) for event in events] == [("hi\ufffd", 6), ("two", 6), ("y", 6)]
+
+
+@pytest.mark.parametrize("others", [[], [stack("mail", mountpoint="/mnt/mail")]], ids=["one", "two"])
+def test_the_order_is_that_of_the_units(others: list[Stack]) -> None:
+    """What the order names stands in units/ or in what the generator adds."""
+    made, _problems = units.tree(Reading((WEB, *others)), {})
+    for unit, after in core.order(WEB, [WEB, *others]).items():
+        template = re.sub("@.*\\.service", "@.service", unit)
+        texts = [text for name, text in made.items() if name in (unit, f"{unit}.d/{units.DROP_IN}")]
+        if template.startswith("drbdocfs-"):
+            texts.append((UNITS / template).read_text())
+        written = re.findall("^After=(.*)", "\n".join(texts), re.MULTILINE)
+        known = {word.replace("%i", "web") for line in written for word in line.split()}
+        # systemd's own: default dependencies, and what RequiresMountsFor= comes to.
+        assert {name for name in after if name != "basic.target" and not name.endswith(".mount")} <= known, unit
 
 
 def test_two_stacks_of_a_cluster_share_it() -> None:
