@@ -31,8 +31,11 @@ _UNIT_STOPPED = "9d1aaa27d60140bd96365438aad20286"
 # What stops first at a shutdown: all that is ordered after anything else.
 _FIRST = "multi-user.target"
 MOST_LINES = 60  # of the journal, in one finding
-# The layers in the order in which they have to stop, as far as a stack has them.
-STOP_ORDER = ("mount", "o2cb", "promote", "attach", "loop")
+# Layer -> those that have to stop before it does, as far as a stack has them. Where several stacks share a cluster, one
+# may be demoted while O2CB waits for the unmount of another.
+STOPS_AFTER = {
+    "mount": (), "o2cb": ("mount",), "promote": ("mount",), "attach": ("o2cb", "promote"), "loop": ("attach",),
+}  # fmt: skip
 _CYCLE = re.compile("ordering cycle")
 # What a shutdown in good order never says; systemd's words (src/core/unit.c, service.c, mount.c; src/shutdown).
 _BAD = re.compile(
@@ -259,18 +262,17 @@ def shutdown(node: str, facts: Facts, stack: str) -> list[Finding]:
     if bad:
         found.append(Finding(node, UNCLEAN_SHUTDOWN, bad[0].message, _lines(bad)))
     places = {one.unit: place for place, one in enumerate(going) if one.stopped}
-    before: tuple[str, int] | None = None
-    for layer in STOP_ORDER:
+    for layer, earlier in STOPS_AFTER.items():
         unit = unit_of(facts, stack, layer)
         if not unit:
             continue
         place = places.get(unit)
         if place is None:
             found.append(Finding(node, UNCLEAN_SHUTDOWN, f"{unit} was not stopped", _lines(going[-20:])))
-        elif before is not None and place < before[1]:
-            found.append(Finding(node, UNCLEAN_SHUTDOWN, f"{unit} was stopped before {before[0]}", _lines(going)))
-        if place is not None:
-            before = (unit, place)
+            continue
+        for other in (unit_of(facts, stack, one) for one in earlier):
+            if place < places.get(other, -1):
+                found.append(Finding(node, UNCLEAN_SHUTDOWN, f"{unit} was stopped before {other}", _lines(going)))
     return found
 
 

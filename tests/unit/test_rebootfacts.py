@@ -107,12 +107,18 @@ def test_the_lines_of_a_failed_unit_come_along_and_not_more_than_a_screen() -> N
     assert finding.journal.splitlines() == lines[-rebootfacts.MOST_LINES :]
 
 
+def test_a_demotion_while_the_cluster_still_serves_another_stack_is_in_order() -> None:
+    lines = shutdown_lines(("mount", "promote", "o2cb", "attach", "loop"))
+    assert rebootfacts.shutdown("server1", said(shutdown=lines), "web") == []
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
         ([], "journal of the boot before is not there"),
         ([entry(1.0, "Started a.")], "multi-user.target was not stopped"),
         (shutdown_lines(("o2cb", "mount", "promote", "attach", "loop")), "o2cb@web.service was stopped before mnt-sto"),
+        (shutdown_lines(("mount", "promote", "attach", "o2cb", "loop")), "web.service was stopped before drbdocfs-o2"),
         (shutdown_lines(("mount", "o2cb", "promote", "attach")), "drbdocfs-loop@web.service was not stopped"),
         (
             [*shutdown_lines(), entry(70.0, "x.service: State 'stop-sigterm' timed out. Killing.")],
