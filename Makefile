@@ -143,7 +143,9 @@ matrix: deb rpm setup-lab
 # BOOTS of each of five ways in turn, some minutes each: BOOTS=0 leaves the virtual machines out.
 bench: deb setup-lab
 	$(PYTHON) -m tests.bench.bench --write
-	test $(BOOTS) -eq 0 || $(PYTHON) -m tests.bench.boots --boots $(BOOTS) --write
+	test $(BOOTS) -eq 0 || $(PYTHON) -m tests.bench.event --write
+	test $(BOOTS) -eq 0 || $(PYTHON) -m tests.bench.boots --times $(BOOTS) --write
+	test $(BOOTS) -eq 0 || $(PYTHON) -m tests.bench.stacks --write
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,8 +6,6 @@ boot is that of both nodes at once. When a node has mounted is what its kernel s
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 import statistics
 import sys
@@ -25,7 +23,7 @@ from tests.lab.provision import BACKING_FILE, LOOP, provisioned
 from tests.lab.stack import MOUNTPOINT, is_mounted
 from tests.unit.oldsetup import LOOP_SCRIPT, RC_LOCAL
 
-from . import page
+from . import program
 
 SHUTDOWN_LIMIT = 240.0
 MOUNT_LIMIT = 30.0  # for a mount after the end of the boot
@@ -140,6 +138,7 @@ class Boot:
     from_kernel: float | None
     from_online: float | None
     shutdown: float | None
+    generators: float | None = None  # all of them together, which systemd waits for
 
 
 def measure(lab: Lab, way: str) -> Boot:
@@ -150,10 +149,12 @@ def measure(lab: Lab, way: str) -> Boot:
         while not all(lab.both(is_mounted)) and time.monotonic() < limit:
             time.sleep(2.0)
         mounted = lab.both(_mounted)
-        online = [node.boot_times().units["network-online.target"].active for node in lab.nodes]
+        stations = lab.both(Node.boot_times)
+        online = [one.units["network-online.target"].active for one in stations]
+        generators = max(one.generators for one in stations)
     except LabError as error:
         say(f"{way}: {str(error).splitlines()[0]}")
-        mounted, online = (None, None), [0.0, 0.0]
+        mounted, online, generators = (None, None), [0.0, 0.0], None
     try:
         took = max(lab.both(lambda node: node.shutdown(SHUTDOWN_LIMIT)))
     except LabError as error:
@@ -162,10 +163,10 @@ def measure(lab: Lab, way: str) -> Boot:
         for node in lab.nodes:
             node.power_cut()
     if None in mounted:
-        return Boot(way, False, None, None, took)
+        return Boot(way, False, None, None, took, generators)
     times = [at for at in mounted if at is not None]
     since = max(at - began for at, began in zip(times, online)) if all(online) else None
-    return Boot(way, True, max(times), since, took)
+    return Boot(way, True, max(times), since, took, generators)
 
 
 def _mounted(node: Node) -> float | None:
@@ -179,10 +180,10 @@ def _mounted(node: Node) -> float | None:
 def table(boots: list[Boot], words: dict[str, str]) -> str:
     """A row for each way: how often it was mounted on both, how fast, and the ratio of the medians to the floor's."""
     titles = ["way", "mounted on both"]
-    for what in ("network-online to mounted", "kernel to mounted", "shutdown"):
+    for what in ("network-online to mounted", "kernel to mounted", "shutdown", "generators"):
         titles += [f"{what}, s", "of the floor's"]
     lines = [f"| {' | '.join(titles)} |", "| --- |" + " --: |" * (len(titles) - 1)]
-    columns = ("from_online", "from_kernel", "shutdown")
+    columns = ("from_online", "from_kernel", "shutdown", "generators")
     base = {column: _values(boots, "floor", column) for column in columns}
     for way, text in words.items():
         mine = [boot for boot in boots if boot.way == way]
@@ -200,7 +201,7 @@ def _values(boots: list[Boot], way: str, column: str) -> list[float]:
 
 
 def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.1f} ({values[0]:.1f}–{values[-1]:.1f})" if values else ""
+    return f"{statistics.median(values):.3g} ({values[0]:.3g}–{values[-1]:.3g})" if values else ""
 
 
 def _ratio(values: list[float], base: list[float]) -> str:
@@ -209,7 +210,7 @@ def _ratio(values: list[float], base: list[float]) -> str:
 
 def run(made: Image, deb: Path, ways: Ways, times: int, results: Path) -> None:
     """Boot each way so often, in turn; each boot is a line of the file as soon as it is over."""
-    with ExitStack() as labs, results.open("a", encoding="utf-8") as file:
+    with ExitStack() as labs:
         pairs = {}
         for way, (_, prepare) in ways.items():
             pairs[way] = lab = labs.enter_context(Lab(made, provisioned(made)))
@@ -221,36 +222,24 @@ def run(made: Image, deb: Path, ways: Ways, times: int, results: Path) -> None:
         for number in range(1, times + 1):
             for way, lab in pairs.items():
                 boot = measure(lab, way)
-                file.write(json.dumps(asdict(boot)) + "\n")
-                file.flush()
+                program.keep(results, asdict(boot))
                 say(f"boot {number} of {times}: {boot}")
 
 
 def main() -> int:
     """Measure, print, and with --write put the table into the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add(parser.add_argument)
-    parser.add_argument("--deb", type=Path, help="our package [the newest in dist/]")
-    parser.add_argument("--boots", type=int, default=10, help="boots of each way, to those in --results [%(default)s]")
+    parser = program.parser(__doc__, "boots.jsonl", 10)
     parser.add_argument("--ways", help="some of them, with a comma between [all]")
-    parser.add_argument("--results", type=Path, default=Path("dist/boots.jsonl"), help="each boot [%(default)s]")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     options = parser.parse_args()
     if options.ways and not set(options.ways.split(",")) <= set(WAYS):
         parser.error(f"--ways: there are {','.join(WAYS)}")
-    deb = arguments.find_deb(options.deb)
-    made = image(options.release, options.extra_modules, say)
-    options.results.parent.mkdir(exist_ok=True)
-    if options.boots:
+    if options.times:
         some = options.ways.split(",") if options.ways else list(WAYS)
-        run(made, deb, {way: WAYS[way] for way in some}, options.boots, options.results)
-    boots = [Boot(**json.loads(line)) for line in options.results.read_text(encoding="utf-8").splitlines()]
-    about = (
-        f"{time.strftime('%Y-%m-%d', time.gmtime())}, `python3 -m tests.bench.boots`, two virtual machines with Debian"
-        f" {options.release}, without KVM, on {page.machine()}."
-    )
+        made = image(options.release, options.extra_modules, say)
+        run(made, arguments.find_deb(options.deb), {way: WAYS[way] for way in some}, options.times, options.results)
+    boots = [Boot(**one) for one in program.kept(options.results)]
     words = {way: text for way, (text, _) in WAYS.items()}
-    page.show("the bench of boots", about, table(boots, words), options.write)
+    program.show("boots", options.release, table(boots, words), options.write)
     return 0
 
 
