@@ -128,7 +128,10 @@ def configuration_broken(case: Case) -> None:
     # Half of it, as an editor or a full disk leaves it; its stop knows what was started.
     node.run("sync")
     rebooted(case, node)
-    stack.check_shutdown_order(stack.shutdown_text(node.journal(boot=-1)))
+    text = stack.shutdown_text(node.journal(boot=-1))
+    # What the generator knew of the cluster was gone, and with it the order of O2CB to the demotion.
+    for layers in (stack.DOWN_ORDER[:2], (stack.DOWN_ORDER[0], *stack.DOWN_ORDER[2:])):
+        stack.check_order(text, layers)
     stays_down(case, node)
     named(case, node, BROKEN[-1][1])
     case.put_back()
@@ -395,6 +398,7 @@ def run_full(case: Case) -> None:
     case.records.await_writes(node, time.monotonic(), 60)
     case.must(history(node) == before, "something restarted")
     stopped(case, node)
+    node.run(fill)  # what the stop has removed
     node.fail(f"systemctl start {TARGET}", timeout=180)
     stays_down(case, node)
     named(case, node, "No space left on device")
