@@ -50,6 +50,7 @@ class TestByHostAndByWitness:
         run(pair, "server1-45-writing")
         assert not any("Split-Brain" in node.run("dmesg") for node in pair.nodes)
 
+    @pytest.mark.long
     def test_one_gets_the_lock_and_the_other_comes_back(self, pair: Lab) -> None:
         run(pair, "witness-45-writing")
         # Given back, once both are in step again.

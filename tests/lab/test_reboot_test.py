@@ -22,7 +22,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from . import stack
+from . import snapshot, stack
 from .image import Image
 from .lab import Lab, say
 from .node import Node
@@ -92,7 +92,7 @@ def write_config(path: Path, nodes: tuple[Node, ...]) -> None:
 @pytest.fixture(scope="class")
 def pair(image: Image, deb: Path) -> Iterator[Lab]:
     with Lab(image, provisioned(image)) as lab:
-        lab.boot()
+        snapshot.resume(lab)
         lab.both(lambda node: node.install(deb))
         lab.both(lambda node: node.run("mkdir -p /var/log/journal; systemctl start drbdocfs.target", timeout=300))
         stack.check_up(lab)
