@@ -67,11 +67,10 @@ BUGS = {
         ((f"{UNITS}/drbdocfs-promote@.service", "After=drbdocfs-wait@%i.service\n", ""),),
     ),
     "promote": Bug(
-        "neither O2CB nor the mount waits for the promotion",
-        LAYERS["o2cb"],
+        "the mount does not wait for the promotion",
+        LAYERS["mount"],
         LAYERS["promote"],
         (
-            (_GENERATOR, r"\nRequires={promote}\nAfter={promote}\n", r"\nRequires={promote}\n"),
             (_GENERATOR, r".service\nAfter=drbdocfs-promote@{name}.service\n", r".service\n"),
             # The mount comes after this target, too.
             (_GENERATOR, r"Wants={unit}\nBefore={unit}\n", r"Wants={unit}\n"),

@@ -9,8 +9,10 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -38,7 +40,23 @@ mountpoint = /mnt/storage
 """
 
 
-pytestmark = pytest.mark.usefixtures("utc")
+pytestmark = pytest.mark.usefixtures("utc", "recorded")
+ORDER = core.order
+
+
+def recorded_order(stack: Stack, stacks: Sequence[Stack]) -> dict[str, tuple[str, ...]]:
+    """That of the units when the journals good, late and waited were recorded: O2CB came after the promotion, and the
+    loop device after network.target."""
+    found = ORDER(stack, stacks)
+    o2cb, loop = f"drbdocfs-o2cb@{stack.cluster}.service", f"drbdocfs-loop@{stack.name}.service"
+    earlier = {o2cb: f"drbdocfs-promote@{stack.name}.service", loop: "network.target"}
+    return {unit: (*after, earlier[unit]) if unit in earlier else after for unit, after in found.items()}
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order that those journals show."""
+    monkeypatch.setattr(core, "order", recorded_order)
 
 
 def stack(name: str, **changes: str) -> Stack:
@@ -54,7 +72,8 @@ def lines(name: str, until: float = 1e9) -> list[str]:
 
 
 def boot(name: str, until: float = 1e9, number: int = -1, live: dict[str, Live] | None = None) -> Timeline:
-    return core.timeline(WEB, [WEB], parse(lines(name, until)), number, live)
+    with patch.object(core, "order", recorded_order):
+        return core.timeline(WEB, [WEB], parse(lines(name, until)), number, live)
 
 
 GOOD = """\
@@ -73,7 +92,7 @@ web, boot -1, began 2026-11-24 13:45:12 UTC: mounted 23.1 s after
   remote-fs.target                 40.2                                       |
   multi-user.target                40.7                                       |
 
-  loop     after basic.target; /dev/loop7 bound to /drbd-loop.img
+  loop     after network.target; /dev/loop7 bound to /drbd-loop.img
   attach   after loop; r0 attached
   wait     after attach; 19.8 s waiting for server2 at 10.181.76.11:7789
            (Connecting); 26.5 s waiting for server2 at 10.181.76.11:7789
@@ -102,7 +121,7 @@ web, boot -1, began 2026-11-24 13:46:34 UTC: mounted late 61.3 s after
   remote-fs.target                 44.2                                       |
   multi-user.target                44.6                                       |
 
-  loop     after basic.target; /dev/loop7 bound to /drbd-loop.img
+  loop     after network.target; /dev/loop7 bound to /drbd-loop.img
   attach   after loop; r0 attached
   wait     after attach; 24.3 s waiting for server2 at 10.181.76.11:7789
            (Connecting); r0 was not ready after 0:20 (boot_timeout): waiting for
@@ -134,11 +153,42 @@ started again at 2026-11-24 13:47:45 UTC, late, by drbdocfs-follow.service:
 * and #: critical path   =: beside it   x: failed   >: not over   |: reached"""
 
 
+BESIDE = """\
+web, boot -1, began 2026-11-29 06:15:13 UTC: mounted 23.0 s after
+  network-online.target
+
+  layer                   began   ended    took share  0.0 s             60.2 s
+  kernel                    0.0    10.4    10.4        ====
+* loop                     26.7    34.3     7.5    0%            ###
+  network-online.target            35.5                              |
+* attach                   34.7    43.5     8.8   35%               ####
+* wait                     43.9    47.9     4.0   18%                   ##
+* promote                  48.1    49.1     1.0    5%                     #
+  o2cb                     43.8    47.9     4.1                         ==
+* mount                    49.4    58.5     9.1   40%                     #####
+  remote-fs.target                 58.7                                       |
+  multi-user.target                60.2                                       |
+
+  loop     after basic.target; /dev/loop7 bound to /drbd-loop.img
+  attach   after loop; r0 attached
+  wait     after attach; r0: connected, UpToDate on both nodes
+  promote  after wait; r0 is Primary
+  o2cb     after attach; cluster web is online, nodes server1, server2
+  mount    after promote; OCFS2 joins its group, with heartbeat rounds of 2 s
+
+* and #: critical path   =: beside it   x: failed   >: not over   |: reached"""
+
+
 @pytest.mark.parametrize(("name", "expected"), [("good", GOOD), ("late", LATE)], ids=["good", "late"])
 def test_a_boot_as_a_table(name: str, expected: str) -> None:
     text = timeline_text.table(boot(name), 80)
     assert text == expected
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_what_comes_beside_the_wait_is_not_on_the_critical_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "order", ORDER)
+    assert timeline_text.table(core.timeline(WEB, [WEB], parse(lines("beside")), -1), 80) == BESIDE
 
 
 def test_to_a_pipe_nothing_is_cut_or_wrapped() -> None:
@@ -319,7 +369,7 @@ def test_what_the_journal_puts_in_place_of_text() -> None:
 def test_the_order_is_that_of_the_units(others: list[Stack]) -> None:
     """What the order names stands in units/ or in what the generator adds."""
     made, _problems = units.tree(Reading((WEB, *others)), {})
-    for unit, after in core.order(WEB, [WEB, *others]).items():
+    for unit, after in ORDER(WEB, [WEB, *others]).items():
         template = re.sub("@.*\\.service", "@.service", unit)
         texts = [text for name, text in made.items() if name in (unit, f"{unit}.d/{units.DROP_IN}")]
         if template.startswith("drbdocfs-"):
@@ -332,9 +382,8 @@ def test_the_order_is_that_of_the_units(others: list[Stack]) -> None:
 
 def test_two_stacks_of_a_cluster_share_it() -> None:
     mail = stack("mail", mountpoint="/mnt/mail")
-    after = core.order(WEB, [WEB, mail])["drbdocfs-o2cb@web.service"]
+    after = ORDER(WEB, [WEB, mail])["drbdocfs-o2cb@web.service"]
     assert after[:2] == ("drbdocfs-attach@web.service", "drbdocfs-attach@mail.service")
-    assert core.order(WEB, [WEB])["drbdocfs-o2cb@web.service"][0] == "drbdocfs-promote@web.service"
     units = core.units_of([WEB, mail], [WEB, mail])
     assert len(units) == len(set(units))
     assert "srv-my\\x20images.mount" in core.units_of([stack("web", backing_file="/srv/my images/a.img")], [])
@@ -689,9 +738,10 @@ def test_systemd_is_asked_for_this_boot(box: Box) -> None:
 @pytest.mark.parametrize(("settings", "colours"), [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False),
                                                    ({"TERM": "xterm", "NO_COLOR": "1"}, False)])  # fmt: skip
 def test_on_a_terminal(machine: Box, settings: dict[str, str], colours: bool) -> None:
+    machine.tool("journalctl", f"cat {JOURNALS}/beside.json")
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "drbdocfs_boot", "--root", str(machine.root), "timeline", "--boot", "-2"],
+        [sys.executable, "-m", "drbdocfs_boot", "--root", str(machine.root), "timeline", "--boot", "-1"],
         stdout=follower, stderr=follower, cwd=Path(__file__).parent.parent.parent,
         env={"PATH": str(machine.bin), "COLUMNS": "80", "TZ": "UTC", **settings},
     )  # fmt: skip
@@ -706,4 +756,4 @@ def test_on_a_terminal(machine: Box, settings: dict[str, str], colours: bool) ->
     assert process.wait(10) == 0
     text = out.decode().replace("\r\n", "\n")
     assert ("\x1b[" in text) is colours
-    assert re.sub(r"\x1b\[\d*m", "", text) == GOOD.replace("boot -1", "boot -2") + "\n"
+    assert re.sub(r"\x1b\[\d*m", "", text) == BESIDE + "\n"
