@@ -208,7 +208,8 @@ class Handler:
         if found in (BAD_DISK, RUNNING):
             return self.frozen(self.refusal(found))
         if found == LOST and self.elected():
-            return self.goes_on(PEER_OUTDATED, f"it was chosen before, and {self.peer} has not been in step since")
+            why = f"it was chosen before, or {self.peer} had older data or none, and has not been in step since"
+            return self.goes_on(PEER_OUTDATED, why)
         survivor = self.stack.survivor if self.stack is not None else fencing.NONE
         grace = self.stack.link_grace / 1_000_000 if self.stack is not None else 20.0
         times = self.times()
@@ -270,9 +271,10 @@ class Handler:
         self.step(f"the address {self.address} is there: connecting again{said}")
 
     def elected(self) -> bool:
-        """True when this node went on without the peer before, and the peer has not been in step since.
+        """True when this node went on without the peer before, or the follow service saw that the peer had no disk or
+        an Inconsistent one, and the peer has not been in step since.
 
-        Both are needed: the record says who was chosen; the bitmap UUID says that the peer still has not got what was
+        Both are needed: the record says who has the data; the bitmap UUID says that the peer still has not got what was
         written since, so its data are older, it may not be promoted, and no other generation can be fought for.
         """
         if self.stack is None:

@@ -361,9 +361,10 @@ class Follow:
             elif stack.verdict.kind == READY and stack.remembered is not False:
                 stack.remembered = False
                 records.clear_split_brain(stack.name)
-            if _peer_outdated(self.state(stack.resource)) and records.read(stack.name, "survivor") is None:
-                # Should the link go again in the middle of its resync, this node is still the one with the data.
-                records.write(stack.name, "survivor", TIME=str(int(time.time())), WHY="the peer left in good order")
+            why = _peer_behind(self.state(stack.resource))
+            if why and records.read(stack.name, "survivor") is None:
+                # Should the link go now, or in the middle of its resync, this node is the one with the data.
+                records.write(stack.name, "survivor", TIME=str(int(time.time())), WHY=why)
             if stack.verdict.kind == READY:
                 for kind in ("alone", "survivor", "fencing"):
                     records.remove(stack.name, kind)
@@ -724,16 +725,26 @@ class Follow:
             self._end_tool(now)
 
 
-def _peer_outdated(state: State) -> bool:
-    """True when this node is Primary, and DRBD knows that the peer, which is gone, has older data."""
-    return (
-        state.complete
-        and state.resource.get("role") == "Primary"
-        and bool(state.peer_devices)
-        and all(d.get("replication", "Off") == "Off" for d in state.peer_devices.values())
-        and all(d.get("peer-disk") == "Outdated" for d in state.peer_devices.values())
-        and all(d.get("disk") == "UpToDate" for d in state.devices.values())
-    )
+def _peer_behind(state: State) -> str:
+    """Why the peer has older data, or none, where this node is Primary and DRBD knows that of the peer; else ""."""
+    if (
+        not state.complete
+        or state.resource.get("role") != "Primary"
+        or not state.peer_devices
+        or any(d.get("disk") != "UpToDate" for d in state.devices.values())
+    ):
+        return ""
+    peers = state.peer_devices.values()
+    disks = {d.get("peer-disk", "DUnknown") for d in peers}
+    gone = {d.get("replication", "Off") == "Off" for d in peers}
+    if gone == {True} and disks == {"Outdated"}:
+        return "the peer left in good order"
+    # Without this, 8.4 would freeze, and its handler ask the policy, when a peer without a disk goes; and what is on
+    # its way to the own disk alone at that moment hangs for ever if the peer is back before an answer (drbd_req.c,
+    # RESEND: "else: FIXME can this happen?").
+    if gone == {False} and disks <= {"Diskless", "Failed", "Inconsistent"}:
+        return f"the peer's disk was {' and '.join(sorted(disks))}"
+    return ""
 
 
 def _number(text: str, otherwise: float) -> float:

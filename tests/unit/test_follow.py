@@ -211,6 +211,51 @@ def switches(pid: int) -> int:
     return int(text.partition("nonvoluntary")[0].rpartition("voluntary_ctxt_switches:")[2])
 
 
+# --- a peer with older data, or none ----------------------------------------------------------------------------
+
+PRIMARY = READY.replace("role:Secondary suspended", "role:Primary suspended")
+PEER = "change peer-device name:r0 peer-node-id:0 volume:0 "
+
+
+@pytest.mark.parametrize(
+    ("news", "why"),
+    [
+        (PEER + "replication:Off peer-disk:Outdated\n", "the peer left in good order"),
+        (PEER + "replication:Established peer-disk:Diskless\n", "the peer's disk was Diskless"),
+        (PEER + "replication:SyncSource peer-disk:Inconsistent\n", "the peer's disk was Inconsistent"),
+    ],
+)
+def test_it_is_remembered_who_has_the_data_until_the_peer_has_them_too(service: Service, news: str, why: str) -> None:
+    """For the fence-peer handler, should the link go then: it cannot see any more what the peer's disk was."""
+    attached()
+    service.stream(PRIMARY)
+    service.start()
+    service.stream(news)
+    service.until(lambda: (records.read("web", "survivor") or {}).get("WHY") == why)
+    service.stream(COMES)
+    service.until(lambda: records.read("web", "survivor") is None)
+
+
+@pytest.mark.parametrize(
+    ("begin", "news"),
+    [
+        (READY, PEER + "replication:Established peer-disk:Diskless\n"),
+        (PRIMARY.replace("disk:UpToDate\nexists peer", "disk:Diskless\nexists peer"), ""),
+        (PRIMARY, GOES),
+        (PRIMARY, PEER + "replication:Off peer-disk:Diskless\n"),
+        (PRIMARY, PEER + "replication:WFBitMapS peer-disk:Consistent\n"),
+    ],
+    ids=["secondary", "own-disk-gone", "link-gone", "diskless-and-gone", "not-known-yet"],
+)
+def test_of_any_other_peer_nothing_is_remembered(service: Service, begin: str, news: str) -> None:
+    attached()
+    service.stream(begin + news)
+    service.start()
+    service.until(lambda: service.status)
+    time.sleep(0.5)
+    assert records.read("web", "survivor") is None
+
+
 # --- starting late ----------------------------------------------------------------------------------------------
 
 
