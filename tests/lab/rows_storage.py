@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from . import stack
 from .fault import Case, fault
 from .mending import named, rebooted, refused_at_boot, script, start, stays_down, stopped
@@ -227,6 +229,29 @@ def disk_errors(case: Case) -> None:
     diskless(case, node)
     case.records.await_writes(node, case.records.last(node), 60)
     case.must(history(node) == before, "something restarted")
+
+
+@fault(
+    "failed-disk-stopped",
+    "the stack of a node without its disk is stopped: the other one is not held up; started again it is up",
+    group=GROUP,
+)
+def failed_disk_stopped(case: Case) -> None:
+    node, other = case.two, case.one
+    node.run("drbdadm detach --force r0")
+    diskless(case, node)
+    for _ in range(2):  # DRBD 8.4 hung in about every third try when it had frozen the other one
+        stopped(case, node)
+        # By its policy it would be held back for a minute, and then reset.
+        case.says(other, "went on without its peer since", limit=10.0)
+        case.records.await_writes(other, time.monotonic(), 10.0)
+        case.must(" s-----" not in other.run("cat /proc/drbd"), f"{other.name}: input and output are frozen")
+        start(node)
+        await_up([node])
+        node.run("drbdadm detach --force r0")
+        diskless(case, node)
+    stopped(case, node)
+    start(node)
 
 
 @fault(
