@@ -190,7 +190,7 @@ def clock_jumped(case: Case) -> None:
     case.afterwards(lambda: node.run(f"date --set=@{time.time():.0f}"))
     for jump in ("+3 years", "-9 years"):
         node.run(f"date --set='{jump}'")
-        await_status(node, "waiting for server2")
+        await_status(node, "waiting for server1")
         state = properties(node, LAYERS["wait"])["ActiveState"]
         case.must(state == "activating", f"with the clock {jump} the wait is {state}")
     heard(node)
