@@ -131,14 +131,15 @@ def judge(
     metadata: "Proof | None" = None,
     elapsed: float = 0.0,
     peer: str = "",
+    own: str = "",
     progress: "dict[str, tuple[float, float | None]] | None" = None,
 ) -> Verdict:
     """The verdict on ``resource`` in ``state``.
 
     ``why`` is what the kernel log says of a connection that is StandAlone, see kernellog.  ``policy``, ``metadata``
     and ``elapsed`` (seconds since when the peer has been missing) decide on going alone; without a policy nobody
-    goes alone.  ``peer`` names the other side ("server2 at 10.0.0.2:7789") where the driver cannot, ``progress``
-    maps a volume to (percent, seconds left) of its resync where events2 does not say it.
+    goes alone.  ``peer`` names the other side ("server2 at 10.0.0.2:7789") where the driver cannot, ``own`` is this
+    host's address, ``progress`` maps a volume to (percent, seconds left) of its resync where events2 does not say it.
     """
     if not state.complete:
         return Verdict(STARTING, "asking DRBD for the state of " + resource, "see 'systemctl status' in a moment")
@@ -169,7 +170,8 @@ def judge(
         if why == kernellog.ADDRESS:
             missing = Verdict(
                 NO_ADDRESS,
-                f"{resource} is StandAlone: its own address was not on this host when it connected",
+                f"{resource} is StandAlone: its own address was not on this host when it connected"
+                + (f" ({own})" if own else ""),
                 "is the cable in? 'ip address' shows what is there; DRBD is connected again as soon as it is back",
             )
             # O2CB needs an address of this host as well, so without it going alone would end at the mount; and the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from drbdocfs_boot import observe, report, systemd
+from drbdocfs_boot import kernellog, observe, report, systemd
 from drbdocfs_boot.events import State
 from drbdocfs_boot.jobs import is_up, new_failure, target
 from drbdocfs_boot.stack import Stack
@@ -23,7 +23,10 @@ __all__ = ["EVERY", "drbd_verdict", "look", "out_of_sync", "peer_name", "target"
 
 def peer_name(instance: str) -> str:
     """ "server2 at 10.0.0.2:7789", from the record of the attach; "" when there is none."""
-    attached = records.read(instance, "attach") or {}
+    return _peer(records.read(instance, "attach") or {})
+
+
+def _peer(attached: dict[str, str]) -> str:
     name, address = attached.get("PEER", ""), attached.get("PEER_ADDRESS", "")
     return f"{name} at {address}" if name and address else name
 
@@ -33,14 +36,24 @@ def drbd_verdict(stack: Stack, policy: Policy | None = None, seen: State | None 
     drbd.require_module()
     state = drbd.state(stack.resource) if seen is None else seen
 
+    attached = records.read(stack.name, "attach") or {}
+    own = attached.get("ADDRESS", "")
+
     def ask(why: str = "") -> Verdict:
         return judge(
-            state, stack.resource, why, policy=policy, peer=peer_name(stack.name), progress=drbd.progress(state)
-        )
+            state, stack.resource, why, policy=policy, peer=_peer(attached), own=own,
+            progress=drbd.progress(state),
+        )  # fmt: skip
 
     verdict = ask()
     if verdict.kind == STAND_ALONE:
-        verdict = ask(drbd.why_stand_alone(state, stack.resource))
+        why = drbd.why_stand_alone(state, stack.resource)
+        if not why and own:
+            from drbdocfs_boot.helpers import address  # not for every status
+
+            if not address.present(own):
+                why = kernellog.ADDRESS  # attached without connecting, so the kernel has nothing to say on it
+        verdict = ask(why)
     return state, verdict
 
 

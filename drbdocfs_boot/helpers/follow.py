@@ -326,7 +326,7 @@ class Follow:
         def ask() -> Verdict:
             return judge(
                 state, stack.resource, why, policy=policy, metadata=stack.proof, peer=peer, progress=progress,
-                elapsed=0.0 if stack.began is None else now - stack.began,
+                elapsed=0.0 if stack.began is None else now - stack.began, own=stack.attach.get("ADDRESS", ""),
             )  # fmt: skip
 
         if not drbd.loaded():

@@ -44,7 +44,7 @@ def start(layer: Layer) -> None:
         # Between the wait's end and now the peer may have gone: look again, the wait's answer may be old.
         verdict = drbd.verdict(state, resource)
         if verdict.kind == STAND_ALONE and alone and not address.present(own):
-            verdict = judge(state, resource, ADDRESS)  # as the wait has it: the kernel log need not say so
+            verdict = judge(state, resource, ADDRESS, own=own)  # as the wait has it: the kernel log need not say so
         if verdict.kind == READY and alone:
             # The peer has come after all, and may have been promoted before us: alone is over.
             records.remove(layer.instance, "alone")

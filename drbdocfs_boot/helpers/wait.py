@@ -214,7 +214,7 @@ class Wait:
         def ask() -> Verdict:
             return judge(
                 state, self.resource, why, policy=policy, metadata=self.proof, elapsed=now - self.missing_since,
-                peer=self.peer, progress=drbd.progress(state),
+                peer=self.peer, own=self.address, progress=drbd.progress(state),
             )  # fmt: skip
 
         verdict = ask()

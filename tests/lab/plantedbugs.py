@@ -77,10 +77,13 @@ BUGS = {
         ),
     ),
     "o2cb": Bug(
-        "the mount does not wait for O2CB",
-        LAYERS["mount"],
+        "O2CB does not wait for the attach, nor the mount for O2CB",
         LAYERS["o2cb"],
-        ((_GENERATOR, r".service\nAfter=drbdocfs-o2cb@{stack.cluster}.service\n", r".service\n"),),
+        LAYERS["attach"],
+        (
+            (_GENERATOR, r'"".join(f"After={anchor}\n" for anchor in anchors)', '""'),
+            (_GENERATOR, r".service\nAfter=drbdocfs-o2cb@{stack.cluster}.service\n", r".service\n"),
+        ),
     ),
     "mount": Bug(
         "remote-fs.target, and with it what uses the mount, does not wait for it",

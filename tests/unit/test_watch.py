@@ -165,6 +165,18 @@ def peer_missing(up: Box) -> None:
     )
 
 
+def test_a_missing_address_of_its_own_is_named(up: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    """Attached without connecting: the kernel log says nothing of it."""
+    stand_alone(up)
+    up.write("/dev/kmsg", "")
+    for own, said, status in (("10.255.255.254", True, 0), ("127.0.0.1", False, 1)):  # the first heals by itself
+        records.write("web", "attach", RESOURCE="r0", PEER="server2", ADDRESS=own)
+        found = shown(capsys, status)
+        assert isinstance(found["drbd"], dict)
+        words = f"its own address was not on this host when it connected ({own})"
+        assert (words in found["drbd"]["reason"]) is said, found["drbd"]
+
+
 @pytest.mark.parametrize(
     ("change", "status"), [(stand_alone, 1), (split_brain, 65), (diskless, 1), (frozen, 1), (peer_missing, 0)]
 )
