@@ -239,12 +239,10 @@ def _edited(case: Case, node: Node, sed: str, adjust: bool = True) -> None:
 
 
 @fault("peer-address-wrong-on-one-side", "it comes up all the same, for DRBD 8.4 takes the connection that the other"
-       " side makes; check says what differs", group=GROUP, seconds=260)  # fmt: skip
+       " side makes", group=GROUP, seconds=260)  # fmt: skip
 def wrong_address(case: Case) -> None:
     _edited(case, case.two, f"s/{case.one.address}:/10.181.76.77:/", adjust=False)
     case.reboot(case.two)
-    checked = case.two.execute("drbdocfs check 2>&1", 120).out
-    case.must("10.181.76.77" in checked, f"check does not name the address: {checked[-500:]}")
     fencing.await_together(case.lab)
     stopped(case, case.two)
     case.put_back()
