@@ -49,7 +49,7 @@ WAYS = {
 
 def _clock(node: Node) -> float:
     """What the kernel's log is ahead of the monotonic clock, in seconds."""
-    node.run("python3 -c \"import time; open('/dev/kmsg', 'w').write(f'bench {time.monotonic():.6f}')\"")
+    node.run("python3 -c \"import time; open('/dev/kmsg', 'w').write(f'bench {time.monotonic():.6f}\\n')\"")
     found = re.findall(r"^\[ *([0-9.]+)\] bench ([0-9.]+)$", node.run("dmesg"), re.MULTILINE)[-1]
     return float(found[0]) - float(found[1])
 
@@ -57,7 +57,7 @@ def _clock(node: Node) -> float:
 def _waits(node: Node, wait: str) -> None:
     """Wait until it has come to its waiting: nothing more is started."""
     node.wait_until(f"test $(systemctl show --property=ActiveState --value {wait}) = activating", CONNECT_LIMIT)
-    node.wait_until("pgrep -x drbdsetup >/dev/null", CONNECT_LIMIT)
+    node.wait_until("pgrep drbdsetup >/dev/null", CONNECT_LIMIT)
     time.sleep(3.0)
 
 

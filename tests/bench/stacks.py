@@ -151,7 +151,7 @@ def _processor(node: Node) -> float:
 
 def _resident(node: Node) -> tuple[int, float]:
     shown = node.run(
-        "for pid in $(pgrep -f libexec/drbdocfs-boot/); do sed -n 's/^Pss: *//p' /proc/$pid/smaps_rollup; done",
+        "for pid in $(pgrep -f '[l]ibexec/drbdocfs-boot/'); do sed -n 's/^Pss: *//p' /proc/$pid/smaps_rollup; done",
         check=False,
     )
     sizes = [int(line.split()[0]) for line in shown.splitlines()]
