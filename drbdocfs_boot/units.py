@@ -160,16 +160,16 @@ def _blockdev(stack: Stack) -> "list[str]":
 
 
 def _o2cb(stacks: "list[Stack]") -> str:
-    """One cluster serves all its stacks.  Order of the stop: unmount, then O2CB and the demotion, then down.
-
-    It needs nothing of DRBD, so it comes while the stacks wait for their peers; the attaches wait for nobody.
-    """
-    anchors = [f"drbdocfs-attach@{stack.name}.service" for stack in stacks]
-    head = _head(stacks[0]) + "".join(f"After={anchor}\n" for anchor in anchors)
+    """One cluster serves all its stacks.  Order of the stop: unmount, then O2CB, then demote and down."""
+    head = _head(stacks[0])
     if len(stacks) == 1:
-        return head + f"Requires={anchors[0]}\nPartOf=drbdocfs@{stacks[0].name}.target\n"
-    # It goes when the last mount that requires it has gone.
-    return head + "StopWhenUnneeded=yes\n"
+        name = stacks[0].name
+        promote = f"drbdocfs-promote@{name}.service"
+        return head + f"PartOf=drbdocfs@{name}.target\nRequires={promote}\nAfter={promote}\n"
+    # One that waits for its peer must not hold the cluster back from the others, so the anchors are the attaches,
+    # which wait for nobody; and the cluster goes when the last mount that requires it has gone.
+    anchors = "".join(f"After=drbdocfs-attach@{stack.name}.service\n" for stack in stacks)
+    return head + anchors + "StopWhenUnneeded=yes\n"
 
 
 def _fits(stack: Stack, line: Line) -> None:

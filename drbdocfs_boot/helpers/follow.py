@@ -741,7 +741,7 @@ def _peer_behind(state: State) -> str:
         return "the peer left in good order"
     # Without this, 8.4 would freeze, and its handler ask the policy, when a peer without a disk goes; and what is on
     # its way to the own disk alone at that moment hangs for ever if the peer is back before an answer (drbd_req.c,
-    # RESEND: "else: FIXME can this happen?").
+    # RESEND of a request that was not for the peer).
     if gone == {False} and disks <= {"Diskless", "Failed", "Inconsistent"}:
         return f"the peer's disk was {' and '.join(sorted(disks))}"
     return ""

@@ -84,8 +84,6 @@ def run(made: Image, deb: Path, times: int, results: Path) -> None:
         one, two = lab.nodes
         lab.both(lambda node: node.install(deb))
         lab.both(lambda node: node.run("systemctl start drbdocfs-attach@web.service", 120))
-        # Else the handler would freeze the promoted one each time that the peer goes.
-        lab.both(lambda node: node.run("systemctl stop drbdocfs-follow.service"))
         one.put_text("/etc/systemd/system/floor-wait.service", _WAIT)
         one.put_text("/etc/systemd/system/floor-promote.service", _PROMOTE)
         one.run("systemctl daemon-reload")

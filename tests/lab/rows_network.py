@@ -231,7 +231,7 @@ def other_address(case: Case) -> None:
 
 
 def _edited(case: Case, node: Node, sed: str, adjust: bool = True) -> None:
-    """DRBD's configuration of one node is edited until the end of the row; what runs is then adjusted."""
+    """DRBD's configuration of one node is edited until the end of the row; with `adjust`, what runs follows it then."""
     node.run(f"cp {RESOURCE_FILE} /root/lab.res; sed -i '{sed}' {RESOURCE_FILE};"
              f" if cmp -s {RESOURCE_FILE} /root/lab.res; then exit 1; fi; sync")  # fmt: skip
     then = "drbdadm adjust r0" if adjust else "true"
