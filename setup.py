@@ -6,7 +6,7 @@ Two ways in:
 - ``pip install .`` gives the library ``drbdocfs_boot`` alone, for tools that want the configuration's reader or model.
 - ``python3 setup.py install_system --root=DIR`` lays out the whole product below DIR, as the DEB and the RPM ship it:
   the library in a private directory, units, generator, helpers, command, manual pages,
-  completions, documents, message catalog. It reads the source tree and writes below DIR only.
+  completions, documents, message catalog, settings of the kernel. It reads the source tree and writes below DIR only.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         ("generatordir=", None, "systemd's generators [/usr/lib/systemd/system-generators]"),
         ("presetdir=", None, "systemd's presets [/usr/lib/systemd/system-preset]"),
         ("catalogdir=", None, "the journal's message catalogs [/usr/lib/systemd/catalog]"),
+        ("sysctldir=", None, "settings of the kernel [/usr/lib/sysctl.d]"),
         ("libexecdir=", None, "helpers of the units [/usr/libexec/drbdocfs-boot]"),
         ("bindir=", None, "the command [/usr/bin]"),
         ("mandir=", None, "manual pages [/usr/share/man]"),
@@ -84,6 +85,7 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         self.generatordir = "/usr/lib/systemd/system-generators"
         self.presetdir = "/usr/lib/systemd/system-preset"
         self.catalogdir = "/usr/lib/systemd/catalog"
+        self.sysctldir = "/usr/lib/sysctl.d"
         self.libexecdir = "/usr/libexec/drbdocfs-boot"
         self.bindir = "/usr/bin"
         self.mandir = "/usr/share/man"
@@ -114,6 +116,8 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         self.install_manual_pages()
         for catalog in sorted((SOURCE / "packaging" / "catalog").glob("*.catalog")):
             self.put(catalog, f"{self.catalogdir}/{catalog.name}")
+        for settings in sorted((SOURCE / "packaging" / "sysctl").glob("*.conf")):
+            self.put(settings, f"{self.sysctldir}/{settings.name}")
         for example in sorted((SOURCE / "packaging" / "examples").glob("*.conf")):
             self.put(example, f"{self.docdir}/examples/{example.name}")
         for part in sorted((SOURCE / "packaging" / "selinux").glob("drbdocfs.*")):

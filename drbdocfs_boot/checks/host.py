@@ -70,6 +70,14 @@ BOOK = Book(
         " backup tools go astray on both nodes.",
         "set the clock, and enable what keeps it right; where it is lost at each power-off, see to the battery",
     ),
+    kernel_goes_on=Rule(
+        WARNING,
+        "a kernel that fails in OCFS2 hangs instead of resetting the host",
+        "An oops or a BUG leaves locks taken for ever: the host hangs, its heartbeat may go on beating, and then the"
+        " other host waits for it without end. OCFS2's makers demand both settings.",
+        "the package sets both in /usr/lib/sysctl.d/20-drbdocfs.conf, from the next boot or 'sysctl --system' on; where"
+        " that does not last, look for another value in /etc/sysctl.conf and /etc/sysctl.d",
+    ),
     target_disabled=Rule(
         ERROR,
         "drbdocfs.target is not enabled",
@@ -151,6 +159,7 @@ def find(facts: Facts) -> Iterator[Finding]:
     yield from _name(facts)
     yield from _network(facts)
     yield from _clock(facts)
+    yield from _panic(facts)
     yield from _units(facts)
     yield from _room(facts)
     yield from _order(facts)
@@ -308,6 +317,17 @@ def _clock(facts: Facts) -> Iterator[Finding]:
         stamp = time.strftime("%Y-%m-%d %H:%M", time.localtime(dated[newest]))
         now = time.strftime("%Y-%m-%d %H:%M")
         yield BOOK.finding("clock-behind", newest, f"the clock says {now}, and {newest} is of {stamp}")
+
+
+def _panic(facts: Facts) -> Iterator[Finding]:
+    """The kernel's documentation, admin-guide/sysctl/kernel.rst, has both; a crash kernel makes the second needless."""
+    place = "/proc/sys/kernel/"
+    if (facts.read(f"{place}panic_on_oops") or "").strip() == "0":
+        message = "kernel.panic_on_oops is 0: the kernel goes on after an oops or a BUG"
+        yield BOOK.finding("kernel-goes-on", f"{place}panic_on_oops", message)
+    crash_kernel = (facts.read("/sys/kernel/kexec_crash_loaded") or "").strip() == "1"
+    if (facts.read(f"{place}panic") or "").strip() == "0" and not crash_kernel:
+        yield BOOK.finding("kernel-goes-on", f"{place}panic", "kernel.panic is 0: after a panic the host stands still")
 
 
 # --- our own units

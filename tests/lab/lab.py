@@ -10,6 +10,7 @@ import socket
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -129,6 +130,7 @@ class Lab:
             self.switch.close()
             for node in self.nodes:
                 node.power_cut()
+            self._tell_of_kernels()
             self.witness.close()
             if self._folder is not None:
                 self._folder.remove()
@@ -179,14 +181,29 @@ class Lab:
             if self._reported > asked:  # while this thread waited, the other node's made one
                 return f"{message}\n(the state of both nodes is in the report on the other node)"
             text = "\n".join([message, *(node.state_report() for node in self.nodes)])
-            self._results.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=self._results))
+            folder = self._new_results()
             (folder / "failure.txt").write_text(text, encoding="utf-8")
-            for node in self.nodes:
-                for log in node.folder.glob("*.log"):
-                    shutil.copy(log, folder / f"{node.name}-{log.name}")
+            self._keep_logs(folder)
             self._reported = time.monotonic()
             return f"{text}\n== kept in {folder}\n== {message}"
+
+    def _new_results(self) -> Path:
+        self._results.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=self._results))
+
+    def _keep_logs(self, folder: Path) -> None:
+        for node in self.nodes:
+            for log in node.folder.glob("*.log"):
+                shutil.copy(log, folder / f"{node.name}-{log.name}")
+
+    def _tell_of_kernels(self) -> None:
+        """A kernel that failed and was reset may have cost nothing that a test looks at; it is told all the same."""
+        failures = [f"{node.name}: {line}" for node in self.nodes for line in node.kernel_failures()]
+        if failures:
+            folder = self._new_results()
+            self._keep_logs(folder)
+            # pytest shows a warning at the end of a run that went well, too.
+            warnings.warn("\n".join(("a kernel failed", *failures[:6], f"consoles kept in {folder}")), stacklevel=3)
 
 
 def know_each_other(lab: Lab) -> None:

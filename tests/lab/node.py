@@ -43,6 +43,12 @@ REPORT = (
 REPORT_COMMAND_LIMIT = 45.0
 # Carriage returns, and what systemd moves the cursor with to show a job that takes long.
 _ESCAPES = re.compile(r"\r|\x1b(M|\[[0-9;?]*[A-Za-z])")
+# How a kernel begins to say that it has found itself wrong (lib/bug.c, arch/x86/kernel/dumpstack.c, kernel/panic.c,
+# kernel/watchdog.c). A sysrq is an order, not a failure.
+_KERNEL_FAILURE = re.compile(
+    r"^.*\b(?:kernel BUG at |BUG: |Oops: |general protection fault|Kernel panic - not syncing: (?!sysrq)).*$",
+    re.MULTILINE,
+)
 
 
 class LabError(AssertionError):
@@ -406,13 +412,17 @@ class Node:
         before = self.boot_id()
         resets = self._resets
         self._order("reboot")
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._resets > resets, min(timeout, SHUTDOWN_LIMIT)):
-                self._fail("no reset after `systemctl reboot`")
+        if not self.await_reset(resets, min(timeout, SHUTDOWN_LIMIT)):
+            self._fail("no reset after `systemctl reboot`")
         self.last_shutdown = time.monotonic() - began
         self.wait_booted(timeout - self.last_shutdown)
         self._must(self.boot_id() != before, "the reboot did not happen")
         return self.last_shutdown
+
+    def await_reset(self, before: int, timeout: float) -> bool:
+        """Wait until the guest has reset the machine once more than `before` times."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._resets > before, timeout)
 
     def _order(self, verb: str) -> None:
         self.wait_connected(COMMAND_LIMIT)
@@ -541,6 +551,11 @@ class Node:
         data = self._console.read_bytes() if self._console.exists() else b""
         return _ESCAPES.sub("", data[starts[first] : starts[first + 1]].decode("utf-8", "replace"))
 
+    def kernel_failures(self) -> list[str]:
+        """Where a kernel has found itself wrong, since the node was made: the line of the console that says so."""
+        data = self._console.read_bytes() if self._console.exists() else b""
+        return _KERNEL_FAILURE.findall(_ESCAPES.sub("", data.decode("utf-8", "replace")))
+
     def _mark_boot(self) -> None:
         here = self._console.stat().st_size if self._console.exists() else 0
         if here not in self._boots:  # one reboot may reset the machine more than once
@@ -573,7 +588,8 @@ class Node:
 
     def state_report(self) -> str:
         """Console and, if the guest answers, jobs, DRBD, mounts and journal: for the text of a failure."""
-        parts = [f"== {self.name}: console, its end", *self.console().splitlines()[-40:]] if self._boots else []
+        parts = [f"== {self.name}: its kernel failed", *self.kernel_failures()[:3]] if self.kernel_failures() else []
+        parts += [f"== {self.name}: console, its end", *self.console().splitlines()[-40:]] if self._boots else []
         for title, command in REPORT:
             parts.append(f"== {self.name}: {title}")
             try:

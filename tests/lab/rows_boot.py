@@ -61,6 +61,18 @@ fault("many-reboots", "each time both shut down in good order and come back by t
       seconds=110.0 * CYCLES, writing=False, named_only=True)(many_reboots)  # fmt: skip
 
 
+@fault("kernel-panic", "it resets itself, and the other writes on; it comes back by itself", group=GROUP)
+def kernel_panic(case: Case) -> None:
+    node = case.two
+    for each in case.lab.nodes:
+        settings = each.run("cat /proc/sys/kernel/panic_on_oops /proc/sys/kernel/panic").split()
+        case.must(settings == ["1", "10"], f"{each.name}: the kernel's settings are {settings}")
+    resets = node.resets
+    node.execute("(sleep 1; echo c > /proc/sysrq-trigger) >/dev/null 2>&1 &")
+    case.must(node.await_reset(resets, 60.0), f"{node.name} has not reset itself")
+    case.boots(node)
+
+
 # The power of one, of both
 
 

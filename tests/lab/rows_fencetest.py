@@ -71,10 +71,7 @@ def again_in_the_resync(case: Case) -> None:
     case.one.run("systemd-run --quiet --collect dd if=/dev/urandom of=/mnt/storage/bulk bs=1M count=12 conv=fsync")
     case.afterwards(lambda: case.one.run("rm -f /mnt/storage/bulk"))
     resets = case.two.resets
-    limit = time.monotonic() + 120
-    while case.two.resets == resets and time.monotonic() < limit:
-        time.sleep(1.0)
-    case.must(case.two.resets > resets, "server2 was not reset")
+    case.must(case.two.await_reset(resets, 120.0), "server2 was not reset")
     case.boots(case.two)
     case.one.wait_until("test $(stat -c %s /mnt/storage/bulk 2>/dev/null || echo 0) -ge 12582912", 120)
     case.apart.append((began, fencing.mend(case.lab, fencing.CABLE)))

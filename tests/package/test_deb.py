@@ -41,6 +41,7 @@ def test_what_belongs_in_it_is_in_it(unpacked: Path) -> None:
         "/usr/lib/systemd/system/drbdocfs@.target",
         "/usr/lib/systemd/system/drbdocfs-follow.service",
         "/usr/lib/systemd/catalog/drbdocfs-boot.catalog",
+        "/usr/lib/sysctl.d/20-drbdocfs.conf",
         *(f"/usr/lib/systemd/system/drbdocfs-{layer}@.service" for layer in LAYERS),
         *(f"/usr/libexec/drbdocfs-boot/{name}" for name in LIBEXEC + OF_DRBD + ALONE),
         "/usr/share/drbdocfs-boot/drbdocfs_boot/__init__.py",

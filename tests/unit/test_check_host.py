@@ -15,6 +15,7 @@ from drbdocfs_boot.tools.run import Result
 from tests.unit.checktree import KERNEL, MODULES, Tree, added, good, steps
 
 SYSTEM = "/etc/systemd/system"
+SYSCTL = "/proc/sys/kernel"
 DEP = f"/usr/lib/modules/{KERNEL}/modules.dep"
 CYCLE = """\
 multi-user.target: Found ordering cycle on mnt-storage.mount/start
@@ -108,6 +109,12 @@ CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
         "clock-sync",
         "",
     ),
+    "an-oops-goes-on": (
+        lambda t: t.write(f"{SYSCTL}/panic_on_oops", "0\n"),
+        "kernel-goes-on",
+        f"{SYSCTL}/panic_on_oops",
+    ),
+    "a-panic-halts": (lambda t: t.write(f"{SYSCTL}/panic", "0\n"), "kernel-goes-on", f"{SYSCTL}/panic"),
     "clock-behind": (tomorrow, "clock-behind", "/usr/lib/os-release"),
     "disabled": (disabled, "target-disabled", "drbdocfs.target"),
     "not-installed": (
@@ -282,6 +289,12 @@ def test_the_next_boots_units_are_what_is_verified(tree: Tree, monkeypatch: pyte
 def test_offline_systemd_is_not_asked(tree: Tree) -> None:
     tree.answers["env "] = CYCLE
     assert list(host.find(tree.facts(live=False))) == []
+
+
+def test_a_crash_kernel_ends_a_panic_too(tree: Tree) -> None:
+    tree.write(f"{SYSCTL}/panic", "0\n")
+    tree.write("/sys/kernel/kexec_crash_loaded", "1\n")
+    assert list(host.find(tree.facts())) == []
 
 
 def test_without_a_stack_our_units_may_be_off(tree: Tree) -> None:
