@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from drbdocfs_boot import kernellog, observe, report, systemd
+from drbdocfs_boot import observe, report, systemd
 from drbdocfs_boot.events import State
 from drbdocfs_boot.jobs import is_up, new_failure, target
 from drbdocfs_boot.stack import Stack
@@ -47,13 +47,9 @@ def drbd_verdict(stack: Stack, policy: Policy | None = None, seen: State | None 
 
     verdict = ask()
     if verdict.kind == STAND_ALONE:
-        why = drbd.why_stand_alone(state, stack.resource)
-        if not why and own:
-            from drbdocfs_boot.helpers import address  # not for every status
+        from drbdocfs_boot.helpers import address  # not for every status
 
-            if not address.present(own):
-                why = kernellog.ADDRESS  # attached without connecting, so the kernel has nothing to say on it
-        verdict = ask(why)
+        verdict = ask(address.why_stand_alone(state, stack.resource, own))
     return state, verdict
 
 

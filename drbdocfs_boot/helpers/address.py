@@ -10,6 +10,11 @@ import time
 from errno import EADDRNOTAVAIL
 
 from drbdocfs_boot.helpers.base import Layer
+from drbdocfs_boot.kernellog import ADDRESS
+
+TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
+if TYPE_CHECKING:
+    from drbdocfs_boot.events import State
 
 
 def present(address: str) -> bool:
@@ -40,3 +45,12 @@ def wait(layer: Layer, address: str, limit: float) -> bool:
             told = True
         time.sleep(0.3)
     return True
+
+
+def why_stand_alone(state: "State", resource: str, own: str) -> str:
+    """Why a connection is StandAlone, by the kernel log, see kernellog; where that has no word of it, and the address
+    ``own`` of this host is not there, because of that: it was attached without connecting then."""
+    from drbdocfs_boot.tools import drbd  # not for O2CB, which asks for addresses only
+
+    why = drbd.why_stand_alone(state, resource)
+    return ADDRESS if not why and own and not present(own) else why

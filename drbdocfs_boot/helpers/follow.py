@@ -377,10 +377,7 @@ class Follow:
             stack.why = ""
         elif stack.why_news != stack.news:
             stack.why_news = stack.news
-            stack.why = drbd.why_stand_alone(state, stack.resource)
-            own = stack.attach.get("ADDRESS", "")
-            if not stack.why and own and not address.present(own):
-                stack.why = ADDRESS  # attached without connecting, so the kernel has nothing to say on it
+            stack.why = address.why_stand_alone(state, stack.resource, stack.attach.get("ADDRESS", ""))
         return stack.why
 
     def _begin_again(self, stack: Stack, now: float) -> None:

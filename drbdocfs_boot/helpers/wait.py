@@ -239,7 +239,7 @@ class Wait:
             if verdict.kind == STAND_ALONE:
                 settled = settled or now
                 if now - settled >= SETTLE:
-                    self.why = self._why(state)
+                    self.why = address.why_stand_alone(state, self.resource, self.address)
                     if self.why != ADDRESS:
                         return self.judge(state, now)
                     continue
@@ -251,7 +251,7 @@ class Wait:
             left = self.started + self.limit - now
             if left <= 0:
                 if verdict.kind == STAND_ALONE:  # not settled yet, but the reason is known all the same
-                    self.why = self._why(state)
+                    self.why = address.why_stand_alone(state, self.resource, self.address)
                     verdict = self.judge(state, now)
                 return verdict
             if not state.complete and now - opened >= DUMP_LIMIT:
@@ -302,13 +302,6 @@ class Wait:
                     said = errors.decode("utf-8", "replace").strip()
                     raise Failure(EX_UNAVAILABLE, f"drbdsetup events2 {self.resource} ended with {code}: {said}")
                 return None
-
-    def _why(self, state: State) -> str:
-        """Why the connection is StandAlone, see kernellog."""
-        why = drbd.why_stand_alone(state, self.resource)
-        if not why and self.address and not address.present(self.address):
-            return ADDRESS  # attached without connecting, so the kernel has nothing to say on it
-        return why
 
     def _connected_again(self) -> bool:
         """StandAlone for want of an address: connect once it is there.  True when that was done."""

@@ -135,8 +135,6 @@ def configuration_broken(case: Case) -> None:
     stays_down(case, node)
     named(case, node, BROKEN[-1][1])
     case.put_back()
-    # What failed at the boot stays failed for systemd, though nothing is wrong any more.
-    node.run("systemctl reset-failed drbdocfs-broken@web.service")
     start(node)
 
 

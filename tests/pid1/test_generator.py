@@ -83,6 +83,7 @@ def test_mended_stack_comes_up_by_reload_and_start(node: Machine) -> None:
     node.boot()
     world.configure(node, world.stack("web"), world.stack("bad", 1))
     node.systemctl("daemon-reload")
+    assert node.call("systemctl", "--failed", "--no-legend").stdout == "", "nothing is wrong any more"
     node.systemctl("start", "drbdocfs.target")
     node.settle()
     assert set(world.states(node, ["mnt-bad.mount", "mnt-web.mount"]).values()) == {"active"}
