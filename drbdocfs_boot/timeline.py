@@ -278,9 +278,9 @@ def order(stack: Stack, stacks: Sequence[Stack]) -> dict[str, tuple[str, ...]]:
     found[units["wait"]] = (units["attach"], ONLINE)
     found[units["promote"]] = (units["wait"],)
     cluster = [s for s in stacks if s.cluster == stack.cluster]
-    anchors = [units["promote"]] if len(cluster) <= 1 else [layer_units(s)["attach"] for s in cluster]
+    anchors = [layer_units(s)["attach"] for s in cluster]
     modules = [f"modprobe@{name}.service" for name in ("configfs", "ocfs2_stack_o2cb", "ocfs2")]
-    found[units["o2cb"]] = (*anchors, *basic, network, ONLINE, *modules)
+    found[units["o2cb"]] = (*anchors, *basic, network, *modules)
     found[units["mount"]] = (units["promote"], units["o2cb"], ONLINE)
     return found
 

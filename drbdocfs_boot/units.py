@@ -160,16 +160,24 @@ def _blockdev(stack: Stack) -> "list[str]":
 
 
 def _o2cb(stacks: "list[Stack]") -> str:
-    """One cluster serves all its stacks.  Order of the stop: unmount, then O2CB, then demote and down."""
-    head = _head(stacks[0])
+    """One cluster serves all its stacks.  Order of the stop: unmount, then O2CB and the demotion, then down.
+
+    It needs nothing of DRBD, so it comes while the stacks wait for their peers; the attaches wait for nobody.
+    """
+    anchors = [f"drbdocfs-attach@{stack.name}.service" for stack in stacks]
+    text = _head(stacks[0]) + "".join(f"After={anchor}\n" for anchor in anchors)
     if len(stacks) == 1:
-        name = stacks[0].name
-        promote = f"drbdocfs-promote@{name}.service"
-        return head + f"PartOf=drbdocfs@{name}.target\nRequires={promote}\nAfter={promote}\n"
-    # One that waits for its peer must not hold the cluster back from the others, so the anchors are the attaches,
-    # which wait for nobody; and the cluster goes when the last mount that requires it has gone.
-    anchors = "".join(f"After=drbdocfs-attach@{stack.name}.service\n" for stack in stacks)
-    return head + anchors + "StopWhenUnneeded=yes\n"
+        text += f"Requires={anchors[0]}\nPartOf=drbdocfs@{stacks[0].name}.target\n"
+    else:
+        # It goes when the last mount that requires it has gone.
+        text += "StopWhenUnneeded=yes\n"
+    # It waits for its address as long as they do, and their waits may begin as late as its own ends.
+    limit = max(stack.boot_timeout for stack in stacks)
+    return (
+        text
+        + _environment(STACKS="/".join(stack.name for stack in stacks), BOOT_TIMEOUT=str(limit))
+        + f"TimeoutStartSec={2 * limit + WAIT_MARGIN}us\n"
+    )
 
 
 def _fits(stack: Stack, line: Line) -> None:

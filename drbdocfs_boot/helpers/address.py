@@ -14,6 +14,8 @@ from drbdocfs_boot.kernellog import ADDRESS
 
 TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from drbdocfs_boot.events import State
 
 
@@ -33,12 +35,13 @@ def present(address: str) -> bool:
     return True
 
 
-def wait(layer: Layer, address: str, limit: float) -> bool:
-    """Wait at most ``limit`` seconds for the address; True when it is there."""
+def wait(layer: Layer, address: str, limit: float, longer: "Callable[[], bool]" = lambda: False) -> bool:
+    """Wait at most ``limit`` seconds for the address, and after them as long as ``longer`` says; True when it is
+    there."""
     deadline = time.monotonic() + limit
     told = False
     while not present(address):
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= deadline and not longer():
             return False
         if not told:
             layer.say(f"waiting for the address {address} on this host")

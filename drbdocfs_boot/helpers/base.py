@@ -3,15 +3,15 @@
 import os
 import sys
 
-TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
-if TYPE_CHECKING:
-    from typing import NoReturn
-
 from drbdocfs_boot import mistake
 from drbdocfs_boot.tools import records
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.notify import status
 from drbdocfs_boot.verdict import EX_CONFIG
+
+TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 EX_USAGE = 2
 EX_SOFTWARE = 70
@@ -67,8 +67,8 @@ class Layer:
 def end(code: int) -> "NoReturn":
     """End the process at once, with what was printed.
 
-    The interpreter would first put away each of its modules, a tenth of all that a helper costs; nothing of ours waits for
-    that, and the next layer waits for this one.
+    The interpreter would first put away each of its modules, a tenth of all that a helper costs; nothing of ours waits
+    for that, and the next layer waits for this one.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -136,16 +136,16 @@ class Handler:
         """The limits in force: O2CB's from the kernel, DRBD's from its configuration; defaults where neither tells."""
         times = Times()
         place = f"{o2cb.CONFIGFS}/{self.stack.cluster}" if self.stack is not None else ""
-        times.threshold = int(_number(system.read(place + "/heartbeat/dead_threshold"), times.threshold))
-        times.idle = _number(system.read(place + "/idle_timeout_ms"), times.idle * 1000) / 1000
+        times.threshold = int(records.number(system.read(place + "/heartbeat/dead_threshold"), times.threshold))
+        times.idle = records.number(system.read(place + "/idle_timeout_ms"), times.idle * 1000) / 1000
         try:
             net = drbd.net_options(self.resource, ASK_LIMIT)
         except (Failure, OSError) as error:
             self.step(f"DRBD's limits are taken for its defaults: {error}")
             return times
-        times.ping_int = _number(net.get("ping-int"), times.ping_int)
-        times.ping_timeout = _number(net.get("ping-timeout"), times.ping_timeout * 10) / 10
-        times.timeout = _number(net.get("timeout"), times.timeout * 10) / 10
+        times.ping_int = records.number(net.get("ping-int"), times.ping_int)
+        times.ping_timeout = records.number(net.get("ping-timeout"), times.ping_timeout * 10) / 10
+        times.timeout = records.number(net.get("timeout"), times.timeout * 10) / 10
         return times
 
     def lowest(self) -> bool:
@@ -488,13 +488,6 @@ def _configured(resource: str) -> "tuple[Stack | None, str]":
     return None, f"no stack has the resource {resource}"
 
 
-def _number(text: "str | None", otherwise: float) -> float:
-    try:
-        return float(text or "")
-    except ValueError:
-        return otherwise
-
-
 def _words(error: "Failure | OSError") -> str:
     return f"{error.message} ({error.advice})" if isinstance(error, Failure) and error.advice else str(error)
 
@@ -528,7 +521,7 @@ def _take_place(handler: Handler) -> int:
         before = os.pread(lock, 200, 0).decode("ascii", "replace").split()
         if older and before[:1] == [str(older)] and (older, number) != sent:
             sent = (older, number)
-            handler.began = min(handler.began, _number(before[-1], handler.began))
+            handler.began = min(handler.began, records.number(before[-1], handler.began))
             try:
                 os.kill(older, number)
             except OSError:

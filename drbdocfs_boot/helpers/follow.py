@@ -23,7 +23,6 @@ from drbdocfs_boot import metrics, mistake, observe
 from drbdocfs_boot.escape import Unwritable, mount_unit
 from drbdocfs_boot.events import State, parse
 from drbdocfs_boot.helpers import address
-from drbdocfs_boot.kernellog import ADDRESS
 from drbdocfs_boot.messages import Message
 from drbdocfs_boot.metadata import Proof
 from drbdocfs_boot.tools import drbd, journal, kmsg, netlink, records, system, wake
@@ -207,7 +206,7 @@ class Follow:
             late = waiting if waiting is not None and _is_late(waiting) else None
             if late != stack.waiting:
                 stack.waiting = late
-                stack.began = None if late is None else _number(late.get("BEGAN", ""), now)
+                stack.began = None if late is None else records.number(late.get("BEGAN", ""), now)
                 stack.news += 1
             stack.booting = waiting is not None and late is None
             stack.waiter = waiting.get("PID", "") if waiting is not None and late is None else ""
@@ -313,7 +312,7 @@ class Follow:
                 self._begin_again(stack, now)
             policy = Policy(
                 stack.waiting.get("WHEN_ALONE", "wait"),
-                _number(stack.waiting.get("PEER_TIMEOUT", ""), 0.0) / 1_000_000,
+                records.number(stack.waiting.get("PEER_TIMEOUT", ""), 0.0) / 1_000_000,
                 records.read(stack.name, "proceed") is not None,
                 records.split_brain(stack.name),
             )
@@ -537,7 +536,7 @@ class Follow:
         """When the policy will decide on going alone, or say that it does not allow it."""
         if stack.waiting is None or stack.began is None:
             return None
-        return stack.began + _number(stack.waiting.get("PEER_TIMEOUT", ""), 0.0) / 1_000_000
+        return stack.began + records.number(stack.waiting.get("PEER_TIMEOUT", ""), 0.0) / 1_000_000
 
     def _metrics(self, now: float) -> None:
         """Write them when something has changed, when a resync runs, and each minute where somebody reads them."""
@@ -742,13 +741,6 @@ def _peer_behind(state: State) -> str:
     if gone == {False} and disks <= {"Diskless", "Failed", "Inconsistent"}:
         return f"the peer's disk was {' and '.join(sorted(disks))}"
     return ""
-
-
-def _number(text: str, otherwise: float) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return otherwise
 
 
 def _is_late(waiting: "dict[str, str]") -> bool:

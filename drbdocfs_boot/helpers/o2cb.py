@@ -6,11 +6,11 @@ import time
 from drbdocfs_boot import clusterconf
 from drbdocfs_boot.helpers import address
 from drbdocfs_boot.helpers.base import Layer
-from drbdocfs_boot.tools import o2cb, system
+from drbdocfs_boot.tools import o2cb, records, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.verdict import EX_CONFIG, EX_UNAVAILABLE
 
-ADDRESS_LIMIT = 30.0  # seconds that this host's address may take to appear
+ADDRESS_LIMIT = 30.0  # seconds that this host's address may take to appear, where no stack says how long it waits
 RELEASE_LIMIT = 10.0  # seconds that a heartbeat region may outlive its unmount
 
 
@@ -52,11 +52,12 @@ def start(layer: Layer) -> None:
     said = ""
     if not already or _differences(cluster, wanted, host):
         own = wanted[host].get("ip_address", "")
-        if own and not address.wait(layer, own, ADDRESS_LIMIT):
+        began = time.monotonic()
+        if own and not address.wait(layer, own, _patience(), _stacks_wait):
             raise Failure(
                 EX_UNAVAILABLE,
                 f"the address {own} of node '{host}' in {o2cb.CLUSTER_CONF} has not come to this host"
-                f" in {ADDRESS_LIMIT:.0f} s",
+                f" in {time.monotonic() - began:.0f} s",
                 "'ip address' shows which are there",
             )
         said = o2cb.register(cluster).said
@@ -75,6 +76,25 @@ def start(layer: Layer) -> None:
         if result.code != 0:
             raise Failure(EX_UNAVAILABLE, f"the global heartbeat of '{cluster}' did not start: {result.said}")
     layer.say(f"cluster {cluster} is online" + (" already" if already else "") + f", nodes {', '.join(sorted(wanted))}")
+
+
+def _stacks() -> "list[str]":
+    return [name for name in os.environ.get("DRBDOCFS_STACKS", "").split("/") if name]
+
+
+def _patience() -> float:
+    """Seconds to wait for the address: as long as the stacks wait for their peers, which comes beside it.  Who gave up
+    before they do would let a mount fail for good that has all it needs a moment later."""
+    boot_timeout = int(os.environ.get("DRBDOCFS_BOOT_TIMEOUT", "") or 0) / 1_000_000
+    if not boot_timeout:
+        return ADDRESS_LIMIT
+    waited = [records.number((records.read(name, "attach") or {}).get("WAITED"), 0.0) for name in _stacks()]
+    return max(1.0, boot_timeout - min(waited, default=0.0))
+
+
+def _stacks_wait() -> bool:
+    """Does one of them wait yet?  It may have begun later: its wait comes after network-online.target."""
+    return any((records.waiting(name) or {}).get("STATE") == "boot" for name in _stacks())
 
 
 def stop(layer: Layer) -> None:

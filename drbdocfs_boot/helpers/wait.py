@@ -109,10 +109,10 @@ class Wait:
         # Since when the peer is missing: a wait that is started again goes on counting.
         self.missing_since = self.started
         if earlier is not None:
-            self.missing_since = min(self.started, _number(earlier.get("BEGAN", ""), self.started))
+            self.missing_since = min(self.started, records.number(earlier.get("BEGAN"), self.started))
         else:
             # What the attach waited for counts: nothing of ours holds back a boot longer than boot_timeout.
-            self.limit = max(1.0, self.limit - _number(attached.get("WAITED", ""), 0.0))
+            self.limit = max(1.0, self.limit - records.number(attached.get("WAITED"), 0.0))
         records.remove(layer.instance, "alone")
         self._record("boot", WAITING, "")
         self.proof: "Proof | None" = None
@@ -346,10 +346,3 @@ class Wait:
         if verdict.kind != STARTING and what != self.told:
             self.told = what
             print(f"{self.layer.instance}: {text}", flush=True)
-
-
-def _number(text: str, otherwise: float) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return otherwise

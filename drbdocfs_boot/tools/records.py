@@ -29,6 +29,14 @@ def read(instance: str, kind: str) -> "dict[str, str] | None":
     return found
 
 
+def number(text: "str | None", otherwise: float) -> float:
+    """A value of a record, or one of the kernel's, as a number; ``otherwise`` where it is none."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return otherwise
+
+
 def waiting(instance: str) -> "dict[str, str] | None":
     """The record of a stack that waits; its STATE is "late" as well when the wait was killed before it could say so."""
     found = read(instance, "waiting")

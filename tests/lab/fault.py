@@ -100,18 +100,20 @@ class Case:
             self.wrong.append(f"{node.name}: no clean shutdown: {' | '.join(str(error).splitlines()[:6])}")
 
     def in_order(self, node: Node) -> None:
-        """At this boot each layer has to have begun when the one before it was up, and remote-fs.target after all."""
+        """At this boot each layer has to have begun when those before it were up, and remote-fs.target after all; O2CB
+        comes beside the wait and the promotion."""
         times = node.boot_times()
-        ended = 0.0
+        up: dict[str, float] = {}
         for layer, unit in (*stack.LAYERS.items(), ("remote-fs.target", "remote-fs.target")):
             unit_times = times.units[unit]
             began = unit_times.began or unit_times.active
+            ended = up["attach"] if layer == "o2cb" else max(up.values(), default=0.0)
             self.must(
                 unit_times.active > 0.0 and began >= ended - 0.001,
                 f"{node.name}: {layer} began at {began:.1f} s, was up at {unit_times.active:.1f} s (0.0: never);"
                 f" the one before it was up at {ended:.1f} s",
             )
-            ended = max(ended, unit_times.active)
+            up[layer] = unit_times.active
 
     def login(self, node: Node) -> None:
         """The boot has to have come to a login."""

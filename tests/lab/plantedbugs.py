@@ -67,21 +67,23 @@ BUGS = {
         ((f"{UNITS}/drbdocfs-promote@.service", "After=drbdocfs-wait@%i.service\n", ""),),
     ),
     "promote": Bug(
-        "neither O2CB nor the mount waits for the promotion",
-        LAYERS["o2cb"],
+        "the mount does not wait for the promotion",
+        LAYERS["mount"],
         LAYERS["promote"],
         (
-            (_GENERATOR, r"\nRequires={promote}\nAfter={promote}\n", r"\nRequires={promote}\n"),
             (_GENERATOR, r".service\nAfter=drbdocfs-promote@{name}.service\n", r".service\n"),
             # The mount comes after this target, too.
             (_GENERATOR, r"Wants={unit}\nBefore={unit}\n", r"Wants={unit}\n"),
         ),
     ),
     "o2cb": Bug(
-        "the mount does not wait for O2CB",
-        LAYERS["mount"],
+        "O2CB does not wait for the attach, nor the mount for O2CB",
         LAYERS["o2cb"],
-        ((_GENERATOR, r".service\nAfter=drbdocfs-o2cb@{stack.cluster}.service\n", r".service\n"),),
+        LAYERS["attach"],
+        (
+            (_GENERATOR, r'"".join(f"After={anchor}\n" for anchor in anchors)', '""'),
+            (_GENERATOR, r".service\nAfter=drbdocfs-o2cb@{stack.cluster}.service\n", r".service\n"),
+        ),
     ),
     "mount": Bug(
         "remote-fs.target, and with it what uses the mount, does not wait for it",

@@ -8,13 +8,13 @@ from . import fencing
 from .fault import Case, fault
 from .mending import start, stopped
 from .node import Node
-from .situations import LOGIN, RESOURCE_FILE, TARGET
+from .situations import CARD, LOGIN, RESOURCE_FILE, TARGET, late_address
+from .stack import LAYERS, MOUNTPOINT, is_mounted
 
 GROUP = "network"
 _RULES = "/etc/lab.nft"
 _UNIT = "/etc/systemd/system/lab-rules.service"
 _ONLINE = "/etc/systemd/system/systemd-networkd-wait-online.service.d/lab.conf"
-_CARD = "card=$(ip -o link | awk -F': ' '/52:54:00:00:02:0/ { print $2 }')"
 
 
 def _without_link(case: Case, *nodes: Node) -> None:
@@ -128,8 +128,8 @@ def o2cb_port_at_boot(case: Case) -> None:
 def loss_and_delay(case: Case) -> None:
     resets = [node.resets for node in case.lab.nodes]
     for node in case.lab.nodes:
-        node.run(f"modprobe sch_netem; {_CARD}; tc qdisc add dev $card root netem delay 100ms loss 5%")
-        case.afterwards(lambda node=node: node.ask(f"{_CARD}; tc qdisc del dev $card root", 20))  # type: ignore[misc]
+        node.run(f"modprobe sch_netem; {CARD}; tc qdisc add dev $card root netem delay 100ms loss 5%")
+        case.afterwards(lambda node=node: node.ask(f"{CARD}; tc qdisc del dev $card root", 20))  # type: ignore[misc]
     time.sleep(90)
     now = time.monotonic()
     for node in case.lab.nodes:
@@ -163,8 +163,8 @@ def large_packets_dropped(case: Case) -> None:
        group=GROUP, seconds=330)  # fmt: skip
 def address_twice(case: Case) -> None:
     resets = [node.resets for node in case.lab.nodes]
-    case.afterwards(lambda: case.two.ask(f"{_CARD}; ip address del {case.one.address}/24 dev $card", 20))
-    case.two.run(f"{_CARD}; ip address add {case.one.address}/24 dev $card")
+    case.afterwards(lambda: case.two.ask(f"{CARD}; ip address del {case.one.address}/24 dev $card", 20))
+    case.two.run(f"{CARD}; ip address add {case.one.address}/24 dev $card")
     time.sleep(90)
     # With `survivor = none` both, when nothing gets through for longer than O2CB's limit.
     lost = sum(node.resets > before for node, before in zip(case.lab.nodes, resets))
@@ -212,6 +212,20 @@ def network_online_late(case: Case) -> None:
 # Addresses and names
 
 
+@fault("address-late", "its address comes 45 s after the network is said to be online, later than the attach waits for"
+       " it: DRBD connects and O2CB is registered then, within the boot", group=GROUP, seconds=240)  # fmt: skip
+def address_late(case: Case) -> None:
+    node = case.two
+    case.afterwards(late_address(node, 45))
+    node.shutdown()
+    case.power_on(node)
+    case.must(is_mounted(node), f"{node.name}: {MOUNTPOINT} is not mounted at the end of its boot")
+    units = node.boot_times().units
+    began = units[LAYERS["wait"]].began
+    for layer in ("wait", "o2cb"):
+        case.must(units[LAYERS[layer]].active > began + 10, f"the {layer} did not wait for the address")
+
+
 @fault("peer-has-another-address", "a login without the mount on the one that has it, its status names the address that"
        " is missing; the other writes on; up when it is back", group=GROUP, seconds=260)  # fmt: skip
 def other_address(case: Case) -> None:
@@ -221,7 +235,7 @@ def other_address(case: Case) -> None:
 
     def undo() -> None:
         case.two.run(f"sed -i s/10.181.76.77/{case.two.address}/ {place}; sync; networkctl reload;"
-                     f" {_CARD}; networkctl reconfigure $card")  # fmt: skip
+                     f" {CARD}; networkctl reconfigure $card")  # fmt: skip
 
     case.afterwards(undo)
     case.two.shutdown()

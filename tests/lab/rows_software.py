@@ -128,10 +128,8 @@ def configuration_broken(case: Case) -> None:
     # Half of it, as an editor or a full disk leaves it; its stop knows what was started.
     node.run("sync")
     rebooted(case, node)
-    text = stack.shutdown_text(node.journal(boot=-1))
-    # What the generator knew of the cluster was gone, and with it the order of O2CB to the demotion.
-    for layers in (stack.DOWN_ORDER[:2], (stack.DOWN_ORDER[0], *stack.DOWN_ORDER[2:])):
-        stack.check_order(text, layers)
+    # What the generator knew of the cluster was gone, and with it the order of O2CB to DRBD.
+    stack.check_order(stack.shutdown_text(node.journal(boot=-1)), stack.DOWN_ORDER, stack.CLUSTER_ORDER[:2])
     stays_down(case, node)
     named(case, node, BROKEN[-1][1])
     case.put_back()

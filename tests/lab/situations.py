@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .lab import know_each_other as know_each_other
 from .node import Node
@@ -14,6 +14,8 @@ CONFIGURATION = "/etc/drbdocfs/drbdocfs.conf"
 RESOURCE_FILE = "/etc/drbd.d/r0.res"
 TARGET = "drbdocfs@web.target"
 FOLLOW = "drbdocfs-follow.service"
+# Sets $card to the network card of the link.
+CARD = "card=$(ip -o link | awk -F': ' '/52:54:00:00:02:0/ { print $2 }')"
 # What has to be there for a person to log in, whatever a stack waits for.
 LOGIN = ("multi-user.target", "remote-fs.target", "systemd-user-sessions.service", "serial-getty@ttyS0.service")
 # Seconds from "both nodes may" to "mounted": promotion, O2CB and an OCFS2 mount beside a mounted peer.
@@ -42,6 +44,27 @@ def online_without_link(node: Node) -> None:
     """The replication card does not hold back network-online.target, for which networkd would wait two minutes."""
     place = f"/etc/systemd/network/20-replication-{node.number}.network"
     node.run(f"printf '[Link]\\nRequiredForOnline=no\\n' >> {place}")
+
+
+def late_address(node: Node, seconds: int) -> Callable[[], object]:
+    """At its next boots the address of the link comes so many seconds after network-online.target; returns what puts
+    it back in order."""
+    place = f"/etc/systemd/network/20-replication-{node.number}.network"
+    unit = "late-address.service"
+    node.run(f"cp {place} /root/lab.network && sed -i '/^Address=/d' {place}")
+    online_without_link(node)
+    node.put_text(
+        "/root/late-address",
+        f"#!/bin/sh\nsleep {seconds}\n{CARD}\nip address add {node.address}/24 dev $card\n",
+        0o755,
+    )
+    node.put_text(
+        f"/etc/systemd/system/{unit}",
+        "[Unit]\nAfter=network-online.target\nWants=network-online.target\n"
+        "[Service]\nType=oneshot\nExecStart=/root/late-address\n[Install]\nWantedBy=multi-user.target\n",
+    )
+    node.run(f"systemctl enable {unit} 2>&1")
+    return lambda: node.run(f"systemctl disable {unit} 2>&1; mv /root/lab.network {place}; sync")
 
 
 def properties(node: Node, unit: str) -> dict[str, str]:

@@ -27,11 +27,11 @@ _KERNEL_SECONDS = 7.0
 # Each must have happened before the next one, whoever says it: PID 1 in the journal.
 DOWN_ORDER = (
     f"Unmounted {MOUNT_UNIT}",
-    "Stopped drbdocfs-o2cb@web.service",
     "Stopped drbdocfs-promote@web.service",
     "Stopped drbdocfs-attach@web.service",
     "Stopped drbdocfs-loop@web.service",
 )
+CLUSTER_ORDER = (DOWN_ORDER[0], "Stopped drbdocfs-o2cb@web.service", DOWN_ORDER[2])
 # What a shutdown in good order never says.
 BAD_WORDS = re.compile(
     r"Failed to|Could not detach|Could not unmount|timed out|Timed out|Forcibly|forcibly|SIGKILL|self-fencing|"
@@ -80,15 +80,16 @@ def stop(node: Node) -> None:
     node.wait_until("! systemctl list-jobs | grep -q stop", timeout=120)
 
 
-def check_order(text: str, order: tuple[str, ...] = DOWN_ORDER) -> None:
-    """The lines of ``order`` stand in ``text``, each first found after the one before."""
-    places = []
-    for words in order:
-        assert words in text, f"{words!r} is not in the journal:\n{text[-6000:]}"
-        places.append(text.rindex(words))
-    assert places == sorted(places), "wrong order:\n" + "\n".join(
-        line for line in text.splitlines() if any(words in line for words in order)
-    )
+def check_order(text: str, *orders: tuple[str, ...]) -> None:
+    """The lines of each order (those of a stop) stand in `text`, each first found after the one before."""
+    for order in orders or (DOWN_ORDER, CLUSTER_ORDER):
+        places = []
+        for words in order:
+            assert words in text, f"{words!r} is not in the journal:\n{text[-6000:]}"
+            places.append(text.rindex(words))
+        assert places == sorted(places), "wrong order:\n" + "\n".join(
+            line for line in text.splitlines() if any(words in line for words in order)
+        )
 
 
 def shutdown_text(journal: str) -> str:
@@ -102,7 +103,7 @@ def shutdown_text(journal: str) -> str:
 def check_shutdown_order(text: str) -> None:
     """As for any stop; and what uses the network goes before it does, which the loop device does not."""
     check_order(text)
-    check_order(text, ("Stopped drbdocfs-attach@web.service", "Stopped target network.target"))
+    check_order(text, (DOWN_ORDER[2], "Stopped target network.target"))
 
 
 def shutdown_limit(node: Node) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from . import snapshot, stack
+from . import situations, snapshot, stack
 from .image import Image
 from .lab import Lab, say
 from .provision import provisioned
@@ -290,25 +290,11 @@ END
     def test_an_address_that_comes_after_network_online(self, pair: Lab) -> None:
         """DRBD 8.4 connects once: without its address at that moment it stays StandAlone for ever."""
         node = pair.nodes[0]
-        place = "/etc/systemd/network/20-replication-1.network"
-        node.run(f"cp {place} /root/ && sed -i '/^Address=/d' {place}")
-        node.run(f"printf '[Link]\\nRequiredForOnline=no\\n' >> {place}")
-        node.put_text(
-            "/root/late-address",
-            "#!/bin/sh\nsleep 15\ncard=$(ip -o link | awk -F': ' '/52:54:00:00:02:01/ { print $2 }')\n"
-            f"ip address add {node.address}/24 dev $card\n",
-            0o755,
-        )
-        node.put_text(
-            "/etc/systemd/system/late-address.service",
-            "[Unit]\nAfter=network-online.target\nWants=network-online.target\n"
-            "[Service]\nType=oneshot\nExecStart=/root/late-address\n[Install]\nWantedBy=multi-user.target\n",
-        )
-        node.run("systemctl enable late-address.service 2>&1")
+        put_back = situations.late_address(node, 15)
         node.reboot()
         assert f"waiting for the address {node.address}" in node.journal(options=f"--unit={LAYERS['attach']}")
         stack.check_up(pair)
-        node.run(f"systemctl disable late-address.service 2>&1; mv /root/20-replication-1.network {place}")
+        put_back()
 
     def test_without_its_peer_a_node_reaches_a_login_and_says_why_it_has_no_mount(self, pair: Lab) -> None:
         node, peer = pair.nodes

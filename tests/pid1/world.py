@@ -221,14 +221,14 @@ def chains(numbers: Sequence[int], at_once: bool = True) -> list[list[str]]:
             rise,
             fall,
             [NETWORK_UP, rise[1]],
-            [NETWORK_UP, REGISTER, rise[4]],
+            [REGISTER, rise[4]],
             [fall[0], UNREGISTER, NETWORK_DOWN],
             [fall[2], NETWORK_DOWN],
         ]
         if at_once:
-            # One stack has the full order.  Where several share a cluster, it must not wait for the last promotion
-            # at boot; so at shutdown it goes before the first `down`, but not before every `secondary`.
-            found.append([fall[0], UNREGISTER, fall[1] if len(numbers) == 1 else fall[2]])
+            # The cluster must not wait for a promotion at boot; so at shutdown it goes before the first `down`, but
+            # not before every `secondary`.
+            found.append([fall[0], UNREGISTER, fall[2]])
     return found
 
 

@@ -10,7 +10,8 @@ from drbdocfs_boot.helpers import base
 
 END = (
     "import sys; sys.path.insert(0, sys.argv[1]); import atexit; from drbdocfs_boot.helpers import base;"
-    "atexit.register(print, 'put away'); print('said', end=' '); print('warned', end=' ', file=sys.stderr); base.end(78)"
+    "atexit.register(print, 'put away'); print('said', end=' '); print('warned', end=' ', file=sys.stderr);"
+    "base.end(78)"
 )
 
 

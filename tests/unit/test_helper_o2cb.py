@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
+import time
 
 import pytest
 
-from drbdocfs_boot.helpers import broken, o2cb
+from drbdocfs_boot.helpers import address, broken, o2cb
 from drbdocfs_boot.helpers.base import Layer
+from drbdocfs_boot.tools import records
 from drbdocfs_boot.tools.failure import Failure
 
 from .conftest import Box
@@ -86,7 +89,7 @@ def test_half_registered_after_a_power_cut_is_completed(cluster: Box) -> None:
 
 
 def test_an_address_that_is_not_on_this_host(cluster: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(o2cb, "ADDRESS_LIMIT", 0.4)
+    monkeypatch.setattr(o2cb, "ADDRESS_LIMIT", 0.1)
     cluster.write("/etc/ocfs2/cluster.conf", CONFIGURATION.replace("127.0.0.1", "192.0.2.1"))
     failure = refusal()
     assert failure.status == 69
@@ -94,6 +97,48 @@ def test_an_address_that_is_not_on_this_host(cluster: Box, monkeypatch: pytest.M
         f"the address 192.0.2.1 of node '{HOST}' in /etc/ocfs2/cluster.conf has not come to this host in 0 s"
     )
     assert cluster.calls == []
+
+
+@pytest.fixture
+def absent(cluster: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
+    """This host's address is not there, and comes when the test says so; two stacks wait for at most a second."""
+    monkeypatch.setenv("DRBDOCFS_STACKS", "web/mail")
+    monkeypatch.setenv("DRBDOCFS_BOOT_TIMEOUT", "1000000")
+    monkeypatch.setattr(address, "present", lambda _: (cluster.root / "here").exists())
+    return cluster
+
+
+def comes(box: Box, seconds: float) -> None:
+    threading.Timer(seconds, (box.root / "here").touch).start()
+
+
+def test_it_waits_for_its_address_as_long_as_the_stacks_wait_in_all(absent: Box) -> None:
+    # One of them has waited for the address already; what the other one may wait yet is more.
+    records.write("web", "attach", WAITED="0.4")
+    records.write("mail", "attach", WAITED="0.1")
+    began = time.monotonic()
+    assert refusal().message.endswith("has not come to this host in 1 s")
+    assert 0.9 <= time.monotonic() - began < 1.6
+
+    comes(absent, 0.7)
+    start()
+    assert absent.calls == ["o2cb register-cluster web"]
+
+
+def test_it_goes_on_while_a_stack_waits_that_has_begun_later(absent: Box) -> None:
+    records.write("mail", "waiting", STATE="boot", PID=str(os.getpid()))
+    comes(absent, 2.0)
+    start()
+    assert absent.calls == ["o2cb register-cluster web"]
+
+
+@pytest.mark.parametrize("state", ["late", "boot"], ids=["late", "killed"])
+def test_a_stack_that_does_not_wait_any_more_is_not_waited_for(absent: Box, state: str) -> None:
+    records.write("mail", "waiting", STATE=state, PID="0" if state == "late" else "999999999")
+    comes(absent, 4.0)
+    began = time.monotonic()
+    assert "has not come to this host" in refusal().message
+    assert time.monotonic() - began < 3.0
 
 
 def test_another_cluster_is_online(cluster: Box) -> None:

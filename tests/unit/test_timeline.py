@@ -45,9 +45,12 @@ ORDER = core.order
 
 
 def recorded_order(stack: Stack, stacks: Sequence[Stack]) -> dict[str, tuple[str, ...]]:
-    """That of the units when the journals were recorded: the loop device came after network.target."""
-    loop = f"drbdocfs-loop@{stack.name}.service"
-    return {unit: (*after, "network.target") if unit == loop else after for unit, after in ORDER(stack, stacks).items()}
+    """That of the units when the journals good, late and waited were recorded: O2CB came after the promotion, and the
+    loop device after network.target."""
+    found = ORDER(stack, stacks)
+    o2cb, loop = f"drbdocfs-o2cb@{stack.cluster}.service", f"drbdocfs-loop@{stack.name}.service"
+    earlier = {o2cb: f"drbdocfs-promote@{stack.name}.service", loop: "network.target"}
+    return {unit: (*after, earlier[unit]) if unit in earlier else after for unit, after in found.items()}
 
 
 @pytest.fixture
@@ -150,11 +153,42 @@ started again at 2026-11-24 13:47:45 UTC, late, by drbdocfs-follow.service:
 * and #: critical path   =: beside it   x: failed   >: not over   |: reached"""
 
 
+BESIDE = """\
+web, boot -1, began 2026-11-29 06:15:13 UTC: mounted 23.0 s after
+  network-online.target
+
+  layer                   began   ended    took share  0.0 s             60.2 s
+  kernel                    0.0    10.4    10.4        ====
+* loop                     26.7    34.3     7.5    0%            ###
+  network-online.target            35.5                              |
+* attach                   34.7    43.5     8.8   35%               ####
+* wait                     43.9    47.9     4.0   18%                   ##
+* promote                  48.1    49.1     1.0    5%                     #
+  o2cb                     43.8    47.9     4.1                         ==
+* mount                    49.4    58.5     9.1   40%                     #####
+  remote-fs.target                 58.7                                       |
+  multi-user.target                60.2                                       |
+
+  loop     after basic.target; /dev/loop7 bound to /drbd-loop.img
+  attach   after loop; r0 attached
+  wait     after attach; r0: connected, UpToDate on both nodes
+  promote  after wait; r0 is Primary
+  o2cb     after attach; cluster web is online, nodes server1, server2
+  mount    after promote; OCFS2 joins its group, with heartbeat rounds of 2 s
+
+* and #: critical path   =: beside it   x: failed   >: not over   |: reached"""
+
+
 @pytest.mark.parametrize(("name", "expected"), [("good", GOOD), ("late", LATE)], ids=["good", "late"])
 def test_a_boot_as_a_table(name: str, expected: str) -> None:
     text = timeline_text.table(boot(name), 80)
     assert text == expected
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_what_comes_beside_the_wait_is_not_on_the_critical_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "order", ORDER)
+    assert timeline_text.table(core.timeline(WEB, [WEB], parse(lines("beside")), -1), 80) == BESIDE
 
 
 def test_to_a_pipe_nothing_is_cut_or_wrapped() -> None:
@@ -350,7 +384,6 @@ def test_two_stacks_of_a_cluster_share_it() -> None:
     mail = stack("mail", mountpoint="/mnt/mail")
     after = ORDER(WEB, [WEB, mail])["drbdocfs-o2cb@web.service"]
     assert after[:2] == ("drbdocfs-attach@web.service", "drbdocfs-attach@mail.service")
-    assert ORDER(WEB, [WEB])["drbdocfs-o2cb@web.service"][0] == "drbdocfs-promote@web.service"
     units = core.units_of([WEB, mail], [WEB, mail])
     assert len(units) == len(set(units))
     assert "srv-my\\x20images.mount" in core.units_of([stack("web", backing_file="/srv/my images/a.img")], [])
@@ -705,9 +738,10 @@ def test_systemd_is_asked_for_this_boot(box: Box) -> None:
 @pytest.mark.parametrize(("settings", "colours"), [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False),
                                                    ({"TERM": "xterm", "NO_COLOR": "1"}, False)])  # fmt: skip
 def test_on_a_terminal(machine: Box, settings: dict[str, str], colours: bool) -> None:
+    machine.tool("journalctl", f"cat {JOURNALS}/beside.json")
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "drbdocfs_boot", "--root", str(machine.root), "timeline", "--boot", "-2"],
+        [sys.executable, "-m", "drbdocfs_boot", "--root", str(machine.root), "timeline", "--boot", "-1"],
         stdout=follower, stderr=follower, cwd=Path(__file__).parent.parent.parent,
         env={"PATH": str(machine.bin), "COLUMNS": "80", "TZ": "UTC", **settings},
     )  # fmt: skip
@@ -722,6 +756,4 @@ def test_on_a_terminal(machine: Box, settings: dict[str, str], colours: bool) ->
     assert process.wait(10) == 0
     text = out.decode().replace("\r\n", "\n")
     assert ("\x1b[" in text) is colours
-    # A process of its own has the order of today.
-    today = GOOD.replace("boot -1", "boot -2").replace("after network.target;", "after basic.target;")
-    assert re.sub(r"\x1b\[\d*m", "", text) == today + "\n"
+    assert re.sub(r"\x1b\[\d*m", "", text) == BESIDE + "\n"
