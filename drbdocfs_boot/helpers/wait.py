@@ -173,7 +173,9 @@ class Wait:
             peer=self.peer.partition(" at ")[0] or "the peer",
             reason=verdict.reason,
         )
-        journal.send({**message.journal(), "SYSLOG_IDENTIFIER": "drbdocfs"})
+        # journald may come to it when this process is gone, and cannot tell the unit then (journalctl(1), -u).
+        unit = f"drbdocfs-wait@{self.layer.instance}.service"
+        journal.send({**message.journal(), "SYSLOG_IDENTIFIER": "drbdocfs", "OBJECT_SYSTEMD_UNIT": unit})
 
     def run(self) -> Verdict:
         """The verdict with which the wait ends: one to go on with, a final one, or the last one at the limit."""

@@ -18,7 +18,7 @@ import pytest
 
 from drbdocfs_boot.helpers import address, attach, promote, wait
 from drbdocfs_boot.helpers.base import Layer
-from drbdocfs_boot.tools import netlink, records, wake
+from drbdocfs_boot.tools import journal, netlink, records, wake
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Process
 
@@ -434,7 +434,11 @@ def gi_asked(box: Box) -> int:
         ("newest", PROVED, "goes on alone: the peer has not come in 0:00, and DRBD's metadata shows that this node"),
     ],
 )
-def test_wait_goes_on_alone_by_its_policy(drbd: Box, when_alone: str, metadata: str, why: str) -> None:
+def test_wait_goes_on_alone_by_its_policy(
+    drbd: Box, when_alone: str, metadata: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, str]] = []
+    monkeypatch.setattr(journal, "send", told.append)
     alone(drbd, when_alone, peer_timeout=0.6)
     drbd.write("/gi", metadata)
     records.mark_split_brain("db")
@@ -447,6 +451,10 @@ def test_wait_goes_on_alone_by_its_policy(drbd: Box, when_alone: str, metadata: 
     assert record["WHY"].startswith(why)
     assert abs(int(record["TIME"]) - time.time()) < 5
     assert records.read("web", "waiting") is None
+    # The process may be gone when journald looks for its unit.
+    (message,) = told
+    assert why in message["MESSAGE"]
+    assert message["OBJECT_SYSTEMD_UNIT"] == "drbdocfs-wait@web.service"
     assert gi_asked(drbd) == (when_alone == "newest")
     assert woken(follow)
     assert not (drbd.root / "run/drbdocfs/web.socket").exists()
