@@ -35,6 +35,9 @@ def pair(image: Image, deb: Path) -> Iterator[Lab]:
         lab.both(lambda node: node.wait_until("grep -q 'ro:Primary/Primary ds:UpToDate/UpToDate' /proc/drbd"))
         lab.both(lambda node: node.run("systemctl restart o2cb; mount /dev/drbd0", timeout=120))
         lab.both(lambda node: node.install(deb))
+        for node in lab.nodes:
+            settings = node.run("cat /proc/sys/kernel/panic_on_oops /proc/sys/kernel/panic")
+            assert settings.split() == ["1", "10"], "they have to be in force from the installation on"
         yield lab
 
 
