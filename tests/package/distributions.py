@@ -25,6 +25,7 @@ _ALL = f"""\
 %_presetdir /usr/lib/systemd/system-preset
 %_systemdgeneratordir /usr/lib/systemd/system-generators
 %_journalcatalogdir /usr/lib/systemd/catalog
+%_sysctldir /usr/lib/sysctl.d
 %__python3 /usr/bin/python3
 %python3_version {PYTHON}
 %systemd_postun_with_restart() \\
