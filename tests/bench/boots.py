@@ -15,8 +15,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.lab import arguments, snapshot
-from tests.lab.image import Image, image
+from tests.lab import snapshot
+from tests.lab.image import Image
 from tests.lab.lab import Lab, LabError, say
 from tests.lab.node import Node
 from tests.lab.provision import BACKING_FILE, LOOP, provisioned
@@ -233,13 +233,10 @@ def main() -> int:
     options = parser.parse_args()
     if options.ways and not set(options.ways.split(",")) <= set(WAYS):
         parser.error(f"--ways: there are {','.join(WAYS)}")
-    if options.times:
-        some = options.ways.split(",") if options.ways else list(WAYS)
-        made = image(options.release, options.extra_modules, say)
-        run(made, arguments.find_deb(options.deb), {way: WAYS[way] for way in some}, options.times, options.results)
-    boots = [Boot(**one) for one in program.kept(options.results)]
+    some = {way: WAYS[way] for way in (options.ways.split(",") if options.ways else WAYS)}
+    kept = program.measured(options, lambda made, deb: run(made, deb, some, options.times, options.results))
     words = {way: text for way, (text, _) in WAYS.items()}
-    program.show("boots", options.release, table(boots, words), options.write)
+    program.show("boots", options.release, table([Boot(**one) for one in kept], words), options.write)
     return 0
 
 

@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.lab import arguments, snapshot
-from tests.lab.image import Image, image
+from tests.lab import snapshot
+from tests.lab.image import Image
 from tests.lab.lab import Lab, say
 from tests.lab.node import Node
 from tests.lab.provision import provisioned
@@ -111,10 +111,7 @@ def table(found: dict[str, list[float]]) -> str:
 def main() -> int:
     """Measure, print, and with --write put the table into the page."""
     options = program.parser(__doc__, "event.jsonl", 10).parse_args()
-    if options.times:
-        made = image(options.release, options.extra_modules, say)
-        run(made, arguments.find_deb(options.deb), options.times, options.results)
-    kept = program.kept(options.results)
+    kept = program.measured(options, lambda made, deb: run(made, deb, options.times, options.results))
     found = {way: [one["seconds"] for one in kept if one["way"] == way] for way in WAYS}
     program.show("event", options.release, table(found), options.write)
     return 0

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.lab import arguments
+from tests.lab.image import Image, image
+from tests.lab.lab import say
 
 from . import page
 
@@ -24,16 +27,18 @@ def parser(about: str | None, kept: str, times: int) -> argparse.ArgumentParser:
     return made
 
 
+def measured(options: argparse.Namespace, run: Callable[[Image, Path], object]) -> list[dict[str, Any]]:
+    """All measurements, after those that `run` makes with an image and our package, if any are asked for."""
+    if options.times:
+        run(image(options.release, options.extra_modules, say), arguments.find_deb(options.deb))
+    return [json.loads(line) for line in options.results.read_text(encoding="utf-8").splitlines()]
+
+
 def keep(results: Path, measured: dict[str, object]) -> None:
     """Append one measurement, as soon as it is there."""
     results.parent.mkdir(exist_ok=True)
     with results.open("a", encoding="utf-8") as file:
         file.write(json.dumps(measured) + "\n")
-
-
-def kept(results: Path) -> list[dict[str, Any]]:
-    """All measurements, in the order in which they were made."""
-    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
 
 
 def show(name: str, release: str, table: str, write: bool) -> None:

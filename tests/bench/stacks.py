@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.lab import arguments, cache
-from tests.lab.image import REPLICATION_ADDRESS, Image, image
+from tests.lab import cache
+from tests.lab.image import REPLICATION_ADDRESS, Image
 from tests.lab.lab import Lab, LabError, say
 from tests.lab.node import Node
 from tests.lab.provision import CLUSTER, FILES
@@ -252,11 +252,8 @@ def main() -> int:
     counts = [int(word) for word in options.counts.split(",")] if options.counts else list(COUNTS)
     if not all(1 <= count <= MOST for count in counts):
         parser.error(f"--counts: 1 to {MOST}")
-    if options.times:
-        made = image(options.release, options.extra_modules, say)
-        run(made, arguments.find_deb(options.deb), counts, options.times, options.results)
-    boots = [Boot(**one) for one in program.kept(options.results)]
-    program.show("stacks", options.release, table(boots), options.write)
+    kept = program.measured(options, lambda made, deb: run(made, deb, counts, options.times, options.results))
+    program.show("stacks", options.release, table([Boot(**one) for one in kept]), options.write)
     return 0
 
 

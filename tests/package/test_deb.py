@@ -99,7 +99,7 @@ def test_the_units_are_the_checkouts(unpacked: Path) -> None:
 
 def test_no_configuration_and_no_foreign_places(unpacked: Path) -> None:
     assert sorted(path.name for path in (unpacked / "etc").rglob("*")) == ["conf.d", "drbdocfs"]
-    allowed = ("/usr/bin/", "/usr/lib/systemd/", "/usr/libexec/drbdocfs-boot/", "/usr/share/")
+    allowed = ("/usr/bin/", "/usr/lib/systemd/", "/usr/lib/sysctl.d/", "/usr/libexec/drbdocfs-boot/", "/usr/share/")
     assert [name for name in _files(unpacked) if not name.startswith(allowed)] == []
     assert [name for name in _files(unpacked) if "__pycache__" in name or name.endswith(".pyc")] == []
 
