@@ -130,10 +130,12 @@ class Lab:
             self.switch.close()
             for node in self.nodes:
                 node.power_cut()
-            self._tell_of_kernels()
             self.witness.close()
-            if self._folder is not None:
-                self._folder.remove()
+            try:
+                self._tell_of_kernels()
+            finally:  # a full disk, or a warning that somebody has made an error, leaves no folder behind
+                if self._folder is not None:
+                    self._folder.remove()
         finally:
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)

@@ -553,8 +553,7 @@ class Node:
 
     def kernel_failures(self) -> list[str]:
         """Where a kernel has found itself wrong, since the node was made: the line of the console that says so."""
-        data = self._console.read_bytes() if self._console.exists() else b""
-        return _KERNEL_FAILURE.findall(_ESCAPES.sub("", data.decode("utf-8", "replace")))
+        return kernel_failures(self._console.read_text("utf-8", "replace")) if self._console.exists() else []
 
     def _mark_boot(self) -> None:
         here = self._console.stat().st_size if self._console.exists() else 0
@@ -588,7 +587,8 @@ class Node:
 
     def state_report(self) -> str:
         """Console and, if the guest answers, jobs, DRBD, mounts and journal: for the text of a failure."""
-        parts = [f"== {self.name}: its kernel failed", *self.kernel_failures()[:3]] if self.kernel_failures() else []
+        failures = self.kernel_failures()
+        parts = [f"== {self.name}: its kernel failed", *failures[:3]] if failures else []
         parts += [f"== {self.name}: console, its end", *self.console().splitlines()[-40:]] if self._boots else []
         for title, command in REPORT:
             parts.append(f"== {self.name}: {title}")
@@ -608,6 +608,11 @@ class Node:
 
     def _fail(self, message: str) -> NoReturn:
         raise LabError(self._report(f"{self.name}: {message}"))
+
+
+def kernel_failures(console: str) -> list[str]:
+    """The lines of a console in which a kernel says that it has found itself wrong."""
+    return _KERNEL_FAILURE.findall(_ESCAPES.sub("", console))
 
 
 def _seconds(block: dict[str, str], name: str) -> float:
