@@ -1,6 +1,7 @@
-"""Exit statuses of the command, see drbdocfs(8), and the form in which every verb refuses."""
+"""Exit statuses of the command, see drbdocfs(8), and of the helpers; and the form in which every verb refuses.
 
-from __future__ import annotations
+The boot path imports this.
+"""
 
 import sys
 
@@ -10,9 +11,11 @@ EX_USAGE = 2
 # sysexits(3), which systemd prints by name.
 EX_DATAERR = 65  # data in danger
 EX_UNAVAILABLE = 69  # something needed is missing
+EX_SOFTWARE = 70  # a mistake of our own
 EX_CANTCREAT = 73
+EX_IOERR = 74
 EX_TEMPFAIL = 75  # a time limit
-EX_PROTOCOL = 76  # DRBD dropped the connection
+EX_PROTOCOL = 76  # the other side does not understand us; DRBD dropped the connection
 EX_NOPERM = 77
 EX_CONFIG = 78
 EX_INTERRUPTED = 130

@@ -12,17 +12,19 @@ replication state of the peer-device decides and never the connection alone.
 
 from drbdocfs_boot import kernellog
 from drbdocfs_boot.events import RESYNC_STATES, State
-from drbdocfs_boot.metadata import Proof
+from drbdocfs_boot.exits import (
+    EX_CONFIG,
+    EX_DATAERR,
+    EX_IOERR,
+    EX_OK,
+    EX_PROTOCOL,
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
+)
 
-# Exit statuses by sysexits(3), so that systemd prints them by name.
-EX_OK = 0
-EX_DATAERR = 65  # data in danger
-EX_UNAVAILABLE = 69  # something needed is missing
-EX_IOERR = 74
-EX_TEMPFAIL = 75  # time limit
-EX_PROTOCOL = 76  # the other side does not understand us
-EX_NOPERM = 77
-EX_CONFIG = 78
+TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
+if TYPE_CHECKING:
+    from drbdocfs_boot.metadata import Proof
 
 READY = "ready"
 ALONE = "alone"
@@ -317,14 +319,13 @@ def _alone(
     advice = "bring the other node up; or, sure that it has nothing newer, 'drbdocfs proceed STACK'"
     if policy.when_alone != "newest":
         return Verdict(ALONE_REFUSED, f"{missing.reason}; when_alone = wait: not without its peer", advice)
-    if metadata is None:
-        metadata = Proof(False, "DRBD's metadata was not asked")
-    if metadata.proved:
+    if metadata is not None and metadata.proved:
         return Verdict(
             ALONE,
             f"goes on alone: the peer has not come in {clock(policy.peer_timeout)}, and {metadata.reason}",
         )
-    return Verdict(ALONE_REFUSED, f"{missing.reason}; not alone: {metadata.reason}", advice)
+    proved_not = "DRBD's metadata was not asked" if metadata is None else metadata.reason
+    return Verdict(ALONE_REFUSED, f"{missing.reason}; not alone: {proved_not}", advice)
 
 
 def _resync(

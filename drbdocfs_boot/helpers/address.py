@@ -7,10 +7,8 @@ bring the address later.
 
 import _socket
 import time
-from errno import EADDRNOTAVAIL
 
 from drbdocfs_boot.helpers.base import Layer
-from drbdocfs_boot.kernellog import ADDRESS
 
 TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
 if TYPE_CHECKING:
@@ -29,6 +27,8 @@ def present(address: str) -> bool:
     try:
         sock.bind((address, 0))
     except OSError as error:
+        from errno import EADDRNOTAVAIL  # not before: nearly always it is there
+
         return error.errno != EADDRNOTAVAIL
     finally:
         sock.close()
@@ -53,7 +53,8 @@ def wait(layer: Layer, address: str, limit: float, longer: "Callable[[], bool]" 
 def why_stand_alone(state: "State", resource: str, own: str) -> str:
     """Why a connection is StandAlone, by the kernel log, see kernellog; where that has no word of it, and the address
     ``own`` of this host is not there, because of that: it was attached without connecting then."""
-    from drbdocfs_boot.tools import drbd  # not for O2CB, which asks for addresses only
+    from drbdocfs_boot.kernellog import ADDRESS  # not for O2CB, which asks for addresses only
+    from drbdocfs_boot.tools import drbd
 
     why = drbd.why_stand_alone(state, resource)
     return ADDRESS if not why and own and not present(own) else why

@@ -4,11 +4,12 @@ import os
 import stat
 import time
 
+from drbdocfs_boot.exits import EX_CONFIG, EX_UNAVAILABLE
 from drbdocfs_boot.helpers import address
-from drbdocfs_boot.helpers.base import Layer
-from drbdocfs_boot.tools import drbd, holders, mounts, records, system, wake
+from drbdocfs_boot.helpers.base import Layer, users_of
+from drbdocfs_boot.tools import drbd, mounts, records, system, wake
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.verdict import DISK_GONE, EX_CONFIG, EX_UNAVAILABLE, NOT_CONFIGURED
+from drbdocfs_boot.verdict import DISK_GONE, NOT_CONFIGURED
 
 DISK_LIMIT = 30.0  # seconds that a disk may take to appear
 ADDRESS_LIMIT = 30.0  # seconds that this host's address may take to appear
@@ -51,16 +52,13 @@ def start(layer: Layer) -> None:
         # The disk is attached all the same; the wait, and later the follow service, connect when the address comes.
         layer.say(f"the address {own} has not come in {ADDRESS_LIMIT:.0f} s: attaching without connecting")
         result = drbd.attach_only(resource, drbd.state(resource))
-    verdict = drbd.verdict(drbd.state(resource), resource)
-    # adjust may report an error for a part that does not matter here; the kernel's state decides.
-    if verdict.kind in (NOT_CONFIGURED, DISK_GONE):
-        raise Failure(
-            verdict.status,
-            f"{verdict.reason} after 'drbdadm {what} {resource}' (exit {result.code}): {result.said or 'no message'}",
-            verdict.advice,
-        )
     if result.code != 0:
-        layer.say(f"'drbdadm {what} {resource}' exited with {result.code}: {result.said}")
+        # It may be an error for a part that does not matter here; the kernel's state decides.
+        verdict = drbd.verdict(drbd.state(resource), resource)
+        said = f"'drbdadm {what} {resource}' (exit {result.code}): {result.said or 'no message'}"
+        if verdict.kind in (NOT_CONFIGURED, DISK_GONE):
+            raise Failure(verdict.status, f"{verdict.reason} after {said}", verdict.advice)
+        layer.say(f"{said}; {resource} is up all the same")
     layer.say(f"{resource} attached")
 
 
@@ -71,27 +69,38 @@ def stop(layer: Layer) -> None:
     for kind in ("waiting", "proceed", "alone", "survivor", "fencing"):
         records.remove(layer.instance, kind)
     wake.send(wake.FOLLOW)
-    if not drbd.loaded() or not drbd.state(resource).configured:
-        records.remove(layer.instance, "fence-lock")
-        layer.forget()
-        layer.say(f"{resource} is down already")
-        return
+    if drbd.loaded():
+        _down(resource, device)
+    records.remove(layer.instance, "fence-lock")  # nobody calls the handler of a resource that is down
+    layer.forget()
+    layer.say(f"{resource} down")
+
+
+def _down(resource: str, device: str) -> None:
+    """Take it down; raises Failure when it stays up.
+
+    A shutdown waits for this, and each tool is a process: the state is only asked where 'down' has not succeeded.
+    It does so, too, for a resource that is not there.
+    """
     deadline = time.monotonic() + DOWN_LIMIT
     while True:
         held = mounts.of_device(device)
+        if not held:
+            result = drbd.down(resource)
+            if result.code == 0:
+                return
+        if not drbd.state(resource).configured:
+            return
         if held:
-            users = holders.brief(holders.of_mount(device, besides=False))
+            users = users_of(device, mounted=True)
             raise Failure(
                 EX_UNAVAILABLE,
                 f"{device} is mounted on {held[0].target}, so {resource} stays up"
                 + (f"; in use by {users}" if users else ""),
                 f"'umount {held[0].target}' first",
             )
-        result = drbd.down(resource)
-        if not drbd.state(resource).configured:
-            break
         if time.monotonic() >= deadline:
-            users = holders.brief(holders.of_device(device))
+            users = users_of(device)
             raise Failure(
                 EX_UNAVAILABLE,
                 f"'drbdsetup down {resource}' failed for {DOWN_LIMIT:.0f} s (exit {result.code}): {result.said}"
@@ -101,9 +110,6 @@ def stop(layer: Layer) -> None:
                 else f"no process has {device} open: the kernel itself holds it, see 'journalctl -k'",
             )
         time.sleep(0.5)
-    records.remove(layer.instance, "fence-lock")  # nobody calls the handler of a resource that is down
-    layer.forget()
-    layer.say(f"{resource} down")
 
 
 def _device_is_ours(resource: str, device: str, nodes: "list[str]") -> None:

@@ -3,18 +3,14 @@
 import os
 import sys
 
-from drbdocfs_boot import mistake
+from drbdocfs_boot.exits import EX_CONFIG, EX_SOFTWARE, EX_USAGE
 from drbdocfs_boot.tools import records
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.notify import status
-from drbdocfs_boot.verdict import EX_CONFIG
 
 TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
 if TYPE_CHECKING:
     from typing import NoReturn
-
-EX_USAGE = 2
-EX_SOFTWARE = 70
 
 
 class Layer:
@@ -64,6 +60,13 @@ class Layer:
         print(f"{self.instance}: {text}", flush=True)
 
 
+def users_of(device: str, mounted: bool = False) -> str:
+    """Who has the device open, or uses the file system on it, for the message of a failure; "" when nobody does."""
+    from drbdocfs_boot.tools import holders  # only who fails looks for them
+
+    return holders.brief(holders.of_mount(device, besides=False) if mounted else holders.of_device(device))
+
+
 def end(code: int) -> "NoReturn":
     """End the process at once, with what was printed.
 
@@ -103,6 +106,8 @@ def main(layer_module: object, kind: str) -> int:
         print(f"<3>{instance}: {kind} {action}: {error}", file=sys.stderr)
         return EX_SOFTWARE
     except Exception as error:
+        from drbdocfs_boot import mistake
+
         text = mistake.words(error)
         status(text)
         print(f"<3>{instance}: {kind} {action}: {text}", file=sys.stderr)

@@ -2,9 +2,9 @@
 
 import os
 
+from drbdocfs_boot.exits import EX_CONFIG
 from drbdocfs_boot.helpers.base import Layer
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.verdict import EX_CONFIG
 
 
 def start(layer: Layer) -> None:

@@ -19,6 +19,7 @@ import time
 
 from drbdocfs_boot import clusterconf, fencing, lean, metadata, mistake
 from drbdocfs_boot.events import State
+from drbdocfs_boot.exits import EX_CONFIG, EX_DATAERR, EX_TEMPFAIL, EX_UNAVAILABLE
 from drbdocfs_boot.fencing import FROZEN, PEER_FENCED, PEER_OUTDATED, Plan, Times
 from drbdocfs_boot.helpers import address
 from drbdocfs_boot.messages import Message
@@ -26,7 +27,6 @@ from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.tools import drbd, journal, kmsg, o2cb, records, system, wake
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import KILL, PATH, TERM, Process
-from drbdocfs_boot.verdict import EX_CONFIG, EX_DATAERR, EX_TEMPFAIL, EX_UNAVAILABLE
 
 ASK_LIMIT = 3.0  # seconds for a question to DRBD; after that /proc/drbd has to do
 LOOK_EVERY = 1.0

@@ -4,10 +4,10 @@ import os
 import stat
 import time
 
+from drbdocfs_boot.exits import EX_CONFIG, EX_UNAVAILABLE
 from drbdocfs_boot.helpers.base import Layer
 from drbdocfs_boot.tools import losetup, system
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.verdict import EX_CONFIG, EX_UNAVAILABLE
 
 RELEASE_LIMIT = 10.0  # seconds; a holder below us is gone at once, udev's probes take a moment
 
@@ -18,8 +18,7 @@ def start(layer: Layer) -> None:
     identity = _identity(file)
     if not system.exists("/sys/module/loop") and not system.exists("/dev/loop-control"):
         raise Failure(EX_UNAVAILABLE, "the kernel module loop is not loaded and could not be", "try 'modprobe loop'")
-    bound = losetup.mappings()
-    for mapping in bound:
+    for mapping in [] if losetup.none_bound() else losetup.mappings():
         if mapping.node == node:
             _must_be_ours(mapping, identity, file)
             layer.remember(LOOP_DEVICE=node, BACKING_FILE=file)
@@ -34,12 +33,12 @@ def start(layer: Layer) -> None:
     layer.remember(LOOP_DEVICE=node, BACKING_FILE=file)
     losetup.attach(node, file)
     # Somebody may have been quicker with the same number: the kernel's answer counts, not losetup's.
-    for mapping in losetup.mappings():
-        if mapping.node == node:
-            _must_be_ours(mapping, identity, file)
-            layer.say(f"{node} bound to {file}")
-            return
-    raise Failure(EX_UNAVAILABLE, f"{node} is not bound to {file} although losetup said so")
+    if not losetup.bound_as_given(node, file):
+        found = [mapping for mapping in losetup.mappings() if mapping.node == node]
+        if not found:
+            raise Failure(EX_UNAVAILABLE, f"{node} is not bound to {file} although losetup said so")
+        _must_be_ours(found[0], identity, file)
+    layer.say(f"{node} bound to {file}")
 
 
 def stop(layer: Layer) -> None:

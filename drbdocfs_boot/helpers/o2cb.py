@@ -4,11 +4,11 @@ import os
 import time
 
 from drbdocfs_boot import clusterconf
+from drbdocfs_boot.exits import EX_CONFIG, EX_UNAVAILABLE
 from drbdocfs_boot.helpers import address
 from drbdocfs_boot.helpers.base import Layer
 from drbdocfs_boot.tools import o2cb, records, system
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.verdict import EX_CONFIG, EX_UNAVAILABLE
 
 ADDRESS_LIMIT = 30.0  # seconds that this host's address may take to appear, where no stack says how long it waits
 RELEASE_LIMIT = 10.0  # seconds that a heartbeat region may outlive its unmount

@@ -2,15 +2,13 @@
 
 import time
 
+from drbdocfs_boot.exits import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE
 from drbdocfs_boot.helpers import address
-from drbdocfs_boot.helpers.base import Layer
+from drbdocfs_boot.helpers.base import Layer, users_of
 from drbdocfs_boot.kernellog import ADDRESS
-from drbdocfs_boot.tools import drbd, holders, mounts, records, wake
+from drbdocfs_boot.tools import drbd, mounts, records, wake
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.verdict import (
-    EX_CONFIG,
-    EX_TEMPFAIL,
-    EX_UNAVAILABLE,
     READY,
     SPLIT_BRAIN,
     STAND_ALONE,
@@ -39,8 +37,7 @@ def start(layer: Layer) -> None:
     while True:
         state = drbd.state(resource)
         if state.resource.get("role") == "Primary":
-            layer.say(f"{resource} is Primary")
-            return
+            break
         # Between the wait's end and now the peer may have gone: look again, the wait's answer may be old.
         verdict = drbd.verdict(state, resource)
         if verdict.kind == STAND_ALONE and alone and not address.present(own):
@@ -55,7 +52,7 @@ def start(layer: Layer) -> None:
         if may_promote(verdict, state, alone):
             result = drbd.primary(resource)
             if result.code == 0:
-                continue
+                break
             reason = f"'drbdadm primary {resource}' failed (exit {result.code}): {result.said}"
             if result.code == drbd.NO_GOOD_DATA:
                 raise Failure(EX_UNAVAILABLE, reason, "no access to good data: wait for the peer or the resync")
@@ -71,6 +68,7 @@ def start(layer: Layer) -> None:
                 f"'systemctl start drbdocfs@{layer.instance}.target' tries again",
             )
         time.sleep(0.3)
+    layer.say(f"{resource} is Primary")
 
 
 def _again(layer: Layer, verdict: Verdict) -> None:
@@ -106,7 +104,7 @@ def stop(layer: Layer) -> None:
             break
         held = mounts.of_device(device)
         if held and time.monotonic() - began >= UNMOUNT_LIMIT:
-            users = holders.brief(holders.of_mount(device, besides=False))
+            users = users_of(device, mounted=True)
             raise Failure(
                 EX_UNAVAILABLE,
                 f"{device} is still mounted on {', '.join(m.target for m in held)}, so {resource} stays Primary"
@@ -129,7 +127,7 @@ def stop(layer: Layer) -> None:
         if result.code == 0:
             break
         if time.monotonic() - began >= DEMOTE_LIMIT:
-            users = holders.brief(holders.of_device(device))
+            users = users_of(device)
             raise Failure(
                 EX_UNAVAILABLE,
                 f"{resource} could not be demoted in {DEMOTE_LIMIT:.0f} s (exit {result.code}): {result.said}"

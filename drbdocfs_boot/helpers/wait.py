@@ -10,19 +10,17 @@ import os
 import time
 
 from drbdocfs_boot.events import State
+from drbdocfs_boot.exits import EX_TEMPFAIL, EX_UNAVAILABLE
 from drbdocfs_boot.helpers import address
 from drbdocfs_boot.helpers.base import Layer
 from drbdocfs_boot.kernellog import ADDRESS
-from drbdocfs_boot.metadata import Proof
-from drbdocfs_boot.tools import console, drbd, netlink, records, wake
+from drbdocfs_boot.tools import drbd, records, wake
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.notify import status
 from drbdocfs_boot.tools.run import Process
 from drbdocfs_boot.verdict import (
     ALONE,
     ALONE_REFUSED,
-    EX_TEMPFAIL,
-    EX_UNAVAILABLE,
     NO_ADDRESS,
     RESYNCING,
     SPLIT_BRAIN,
@@ -35,6 +33,12 @@ from drbdocfs_boot.verdict import (
     judge,
     peers_present,
 )
+
+# Of what only some waits need, each import stands where it is needed: 32 of them may wait at once.
+TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
+if TYPE_CHECKING:
+    from drbdocfs_boot.metadata import Proof
+    from drbdocfs_boot.tools import netlink
 
 # A connection is StandAlone for a moment while 'drbdadm adjust' or an administrator connects it again.
 SETTLE = 1.5
@@ -67,6 +71,8 @@ def start(layer: Layer) -> int:
     if verdict.final:
         records.remove(layer.instance, "proceed")  # given on another footing; what comes after it needs a new one
     failure = _failure(wait, verdict)
+    from drbdocfs_boot.tools import console
+
     console.say(f"drbdocfs: {layer.instance}: {failure.message}")
     console.say(f"drbdocfs: {layer.instance}: what to do: {failure.advice}")
     raise failure
@@ -162,7 +168,6 @@ class Wait:
         wake.send(wake.FOLLOW)
 
     def _tell_alone(self, verdict: Verdict) -> None:
-        # Imported here: most boots have their peer, and each import shows in them.
         from drbdocfs_boot.messages import Message
         from drbdocfs_boot.tools import journal
 
@@ -308,6 +313,8 @@ class Wait:
     def _connected_again(self) -> bool:
         """StandAlone for want of an address: connect once it is there.  True when that was done."""
         if self.addresses is None:
+            from drbdocfs_boot.tools import netlink
+
             self.addresses = netlink.Addresses()  # before the look, so that none slips through between
         if not self.address or not address.present(self.address):
             return False

@@ -5,17 +5,18 @@ What must work at stop uses drbdsetup alone: a configuration broken meanwhile ma
 
 import os
 
-from drbdocfs_boot import kernellog, metadata
 from drbdocfs_boot.events import State, read, read_all
-from drbdocfs_boot.metadata import Proof
-from drbdocfs_boot.tools import kmsg, mounts, system
+from drbdocfs_boot.exits import EX_CONFIG, EX_UNAVAILABLE
+from drbdocfs_boot.tools import system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Process, Result, run
-from drbdocfs_boot.verdict import EX_CONFIG, EX_UNAVAILABLE, STAND_ALONE, Verdict, judge, no_module
+from drbdocfs_boot.verdict import STAND_ALONE, Verdict, judge, no_module
 
+# What few calls need is imported by them: the waits, of which there may be many at once, need none of it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from drbdocfs_boot.drbddump import Description
+    from drbdocfs_boot.metadata import Proof, Slot
 
 # drbdadm and drbdsetup exit codes (drbd-utils, drbdsetup.h / shared_main): 10 also for an unknown resource,
 # 11 a state change failed, 17 no access to good data, 20 no module.
@@ -67,6 +68,9 @@ def _dump(*resource: str) -> str:
 
 def why_stand_alone(current: State, resource: str) -> str:
     """What the kernel log says of the connection of ``resource``, see kernellog."""
+    from drbdocfs_boot import kernellog
+    from drbdocfs_boot.tools import kmsg
+
     minors = [device["minor"] for device in current.devices.values() if "minor" in device]
     return kernellog.why_stand_alone(kmsg.messages(), resource, minors)
 
@@ -79,19 +83,24 @@ def verdict(current: State, resource: str) -> Verdict:
     return found
 
 
-def proof(current: State, device: str) -> Proof:
+def proof(current: State, device: str) -> "Proof":
     """What the metadata of the volume at ``device`` proves.  No configuration is needed; never raises Failure."""
+    from drbdocfs_boot import metadata
+
     try:
         return metadata.proof(slots(current, device))
     except Failure as failure:
-        return Proof(False, failure.message)
+        return metadata.Proof(False, failure.message)
 
 
-def slots(current: State, device: str, limit: float = 20.0) -> "list[metadata.Slot]":
+def slots(current: State, device: str, limit: float = 20.0) -> "list[Slot]":
     """The metadata of the volume at ``device``, a slot for each peer.  No configuration is needed.
 
     Raises Failure when one of them cannot be read.
     """
+    from drbdocfs_boot import metadata
+    from drbdocfs_boot.tools import mounts
+
     minor = (mounts.device_number(device) or "").rpartition(":")[2]
     volumes = sorted(v for v, d in current.devices.items() if d.get("minor") == minor) or sorted(current.devices)
     # 8.4 has one peer and names a device by its minor; 9 has a slot for each peer.
@@ -123,7 +132,7 @@ def describe(resource: str) -> "Description":
 
     Raises Failure (78) with drbdadm's words when the configuration has no such resource for this host.
     """
-    from drbdocfs_boot import drbddump  # not before: the waits, of which there may be many at once, never ask
+    from drbdocfs_boot import drbddump
 
     result = run(["drbdadm", "dump", resource])
     host = os.environ.get("__DRBD_NODE__") or os.uname().nodename

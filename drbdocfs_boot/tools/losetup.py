@@ -28,6 +28,22 @@ def backing_file(node: str) -> "str | None":
     return system.read(f"/sys/block/{os.path.basename(node)}/loop/backing_file")
 
 
+def none_bound() -> bool:
+    """True when the kernel says that no loop device is bound, as at most boots; it costs no process."""
+    return not any(backing_file(name) for name in system.names("/sys/block") if name.startswith("loop"))
+
+
+def bound_as_given(node: str, file: str) -> bool:
+    """True when ``node`` is bound to a file of this very name, whole and writable.
+
+    After a bind of our own that is proof enough, and costs no process.  False proves nothing: the kernel shows another
+    name for a link.
+    """
+    place = f"/sys/block/{os.path.basename(node)}"
+    found = [backing_file(node), system.read(place + "/loop/offset"), system.read(place + "/ro")]
+    return found == [file, "0", "0"]
+
+
 def mappings() -> "list[Mapping]":
     """All bound loop devices.  Compared by device and inode: names lie after a rename or a bind mount.
 

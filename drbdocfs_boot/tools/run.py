@@ -7,15 +7,13 @@ instead of the subprocess module, because that module's import alone costs more 
 import os
 import select
 import time
-from errno import EACCES, ENOENT
 
+from drbdocfs_boot.exits import EX_TEMPFAIL, EX_UNAVAILABLE
 from drbdocfs_boot.tools.failure import Failure
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 KILL = 9
 TERM = 15
-EX_UNAVAILABLE = 69
-EX_TEMPFAIL = 75
 # Where each tool comes from, for the message when it is missing.
 PACKAGES = {
     "blkid": "util-linux",
@@ -127,7 +125,7 @@ class Process:
             )
         except OSError as error:
             self._close()
-            if error.errno in (ENOENT, EACCES):
+            if isinstance(error, (FileNotFoundError, PermissionError)):
                 raise Failure(EX_UNAVAILABLE, f"{program} cannot be run: {error.strerror}") from None
             raise
         finally:

@@ -121,8 +121,37 @@ def test_attach_adjusts_and_stop_takes_down_without_drbdadm(drbd: Box) -> None:
     assert [c for c in drbd.calls if "adjust" in c] == ["drbdadm adjust r0"] * 2
     (drbd.bin / "drbdadm").unlink()
     attach.stop(Layer("attach", "web"))
-    attach.stop(Layer("attach", "web"))
     assert [c for c in drbd.calls if "down" in c] == ["drbdsetup down r0"]
+    attach.stop(Layer("attach", "web"))
+    assert (drbd.root / "state").read_text() == "exists -\n"
+
+
+def test_boot_and_shutdown_ask_drbd_for_its_state_only_where_that_decides(drbd: Box) -> None:
+    attach.start(Layer("attach", "web"))
+    assert drbd.calls == ["drbdadm dump r0", "drbdadm adjust r0"]
+    drbd.write("/state", READY.format(role="Secondary"))
+    promote.start(Layer("promote", "web"))
+    assert drbd.calls[2:] == ["drbdsetup events2 --now --statistics r0", "drbdadm primary r0"]
+    promote.stop(Layer("promote", "web"))
+    attach.stop(Layer("attach", "web"))
+    assert drbd.calls[4:] == [
+        "drbdsetup events2 --now --statistics r0", "drbdsetup secondary 0", "drbdsetup down r0",
+    ]  # fmt: skip
+
+
+def test_attach_stop_tries_down_again_while_something_holds_the_device(
+    drbd: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach.start(Layer("attach", "web"))
+    drbd.write("/held", "")
+    monkeypatch.setattr(attach, "DOWN_LIMIT", 0.3)
+    assert refusal(attach, "stop").message == "'drbdsetup down r0' failed for 0 s (exit 11): held"
+    monkeypatch.setattr(attach, "DOWN_LIMIT", 10)
+    threading.Timer(0.3, (drbd.root / "held").unlink).start()
+    attach.stop(Layer("attach", "web"))
+    # It went by another hand meanwhile: 'down' fails, and what was wanted is there.
+    drbd.tool("drbdsetup", DRBDSETUP.replace("down) ", "down) exit 10 ;; down) "))
+    attach.stop(Layer("attach", "web"))
 
 
 @pytest.mark.parametrize(
@@ -150,6 +179,7 @@ def test_attach_refuses(drbd: Box, tool: str, more: dict[str, str], status: int,
 
 def test_attach_with_a_disk_that_did_not_attach(drbd: Box) -> None:
     drbd.write("/adjusted", ALONE.format(role="Secondary").replace("disk:UpToDate", "disk:Diskless"))
+    drbd.tool("drbdadm", DRBDADM.replace("; true ;;", "; exit 1 ;;"))
     failure = refusal(attach)
     assert failure.status == 74
     assert failure.message.startswith("local disk of r0 is Diskless after 'drbdadm adjust r0'")
@@ -202,7 +232,7 @@ def test_attach_waits_for_a_late_address_before_it_connects(drbd: Box, monkeypat
     monkeypatch.setattr(address, "present", lambda which: time.monotonic() - begun > 0.7)
     attach.start(Layer("attach", "web"))
     assert time.monotonic() - begun > 0.7
-    assert drbd.calls[-2] == "drbdadm adjust r0"
+    assert drbd.calls[-1] == "drbdadm adjust r0"
 
 
 @pytest.mark.parametrize(

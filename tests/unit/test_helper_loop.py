@@ -24,7 +24,8 @@ case "$1" in
 --detach) [ -e $ROOT/busy ] || { grep -v "^$2|" $ROOT/loops > $ROOT/new; mv $ROOT/new $ROOT/loops
     rm -r $ROOT/sys/block/${2#/dev/}; } ;;
 *) echo "$1|$2|0" >> $ROOT/loops; mkdir -p $ROOT/sys/block/${1#/dev/}/loop
-  echo "$2" > $ROOT/sys/block/${1#/dev/}/loop/backing_file ;;
+  echo "$2" > $ROOT/sys/block/${1#/dev/}/loop/backing_file
+  echo 0 | tee $ROOT/sys/block/${1#/dev/}/loop/offset > $ROOT/sys/block/${1#/dev/}/ro ;;
 esac
 """
 
@@ -70,6 +71,27 @@ def test_binds_and_releases(system: Box) -> None:
     stop()
     assert changes(system) == ["losetup /dev/loop7 /drbd-loop.img", "losetup --detach /dev/loop7"]
     assert not (system.root / "run/drbdocfs/web.loop").exists()
+
+
+def test_a_boot_on_which_nothing_is_bound_lists_nothing(system: Box) -> None:
+    start()
+    assert system.calls == ["losetup /dev/loop7 /drbd-loop.img"]
+
+
+def test_a_file_that_the_kernel_calls_otherwise_is_known_by_its_number(system: Box) -> None:
+    (system.root / "link.img").symlink_to("drbd-loop.img")
+    system.set(BACKING_FILE="/link.img")
+    kernel = LOSETUP.replace('echo "$2" > $ROOT', "echo /drbd-loop.img > $ROOT").replace("stat ", "stat -L ")
+    system.tool("losetup", kernel)
+    start()
+    assert [call.split()[1] for call in system.calls] == ["/dev/loop7", "--list"]
+
+
+@pytest.mark.parametrize("what", ["offset", "ro"])
+def test_a_bind_that_came_out_otherwise_is_looked_at(system: Box, what: str) -> None:
+    changed = f"echo 1 > $ROOT/sys/block/loop7/{'loop/' if what == 'offset' else ''}{what}"
+    system.tool("losetup", LOSETUP.replace(";;\nesac", f"\n{changed} ;;\nesac").replace("|0\"", "|1\""))
+    assert "but read-only" in refusal().message
 
 
 def test_twice_or_by_hand_is_no_error_and_changes_nothing(system: Box) -> None:
