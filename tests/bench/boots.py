@@ -32,7 +32,7 @@ _MOUNTING = re.compile(r"^\[ *([0-9.]+)\] ocfs2: Mounting device", re.MULTILINE)
 Ways = dict[str, tuple[str, Callable[[Node, Path], object]]]
 OPTIONS = "noatime,barrier=1"  # ours has the barrier whatever is written, so all have it
 
-# The shortest right sequence of commands.
+# The shortest right sequence of commands, at the boot and at the shutdown.
 FLOOR = f"""\
 #!/bin/bash
 set -eu
@@ -65,8 +65,20 @@ Before=remote-fs.target
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/usr/local/sbin/floor start
-ExecStop=/usr/local/sbin/floor stop
 TimeoutStartSec=300
+[Install]
+WantedBy=multi-user.target
+"""
+# Its stop has to come before systemd's own unmount and before ocfs2-tools' scripts, which unmount as well: else its
+# umount fails, and DRBD stays up while the network goes. A unit of its own, so that the start need not wait for them.
+FLOOR_STOP_UNIT = """\
+[Unit]
+After=floor.service mnt-storage.mount ocfs2.service o2cb.service network.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+ExecStop=/usr/local/sbin/floor stop
 [Install]
 WantedBy=multi-user.target
 """
@@ -92,7 +104,8 @@ _O2CB = (
 def floor(node: Node, _: Path) -> None:
     node.put_text("/usr/local/sbin/floor", FLOOR, 0o755)
     node.put_text("/etc/systemd/system/floor.service", FLOOR_UNIT)
-    node.run("systemctl enable floor.service 2>&1")
+    node.put_text("/etc/systemd/system/floor-stop.service", FLOOR_STOP_UNIT)
+    node.run("systemctl enable floor.service floor-stop.service 2>&1")
 
 
 def init_scripts(node: Node, _: Path) -> None:
@@ -139,6 +152,7 @@ class Boot:
     from_online: float | None
     shutdown: float | None
     generators: float | None = None  # all of them together, which systemd waits for
+    orderly: bool | None = None  # both have unmounted and taken DRBD down at the shutdown
 
 
 def measure(lab: Lab, way: str) -> Boot:
@@ -157,16 +171,17 @@ def measure(lab: Lab, way: str) -> Boot:
         mounted, online, generators = (None, None), [0.0, 0.0], None
     try:
         took = max(lab.both(lambda node: node.shutdown(SHUTDOWN_LIMIT)))
+        orderly = all(_put_away(node) for node in lab.nodes)
     except LabError as error:
         say(f"{way}: {str(error).splitlines()[0]}")
-        took = None
+        took, orderly = None, False
         for node in lab.nodes:
             node.power_cut()
     if None in mounted:
-        return Boot(way, False, None, None, took, generators)
+        return Boot(way, False, None, None, took, generators, orderly)
     times = [at for at in mounted if at is not None]
     since = max(at - began for at, began in zip(times, online)) if all(online) else None
-    return Boot(way, True, max(times), since, took, generators)
+    return Boot(way, True, max(times), since, took, generators, orderly)
 
 
 def _mounted(node: Node) -> float | None:
@@ -177,9 +192,16 @@ def _mounted(node: Node) -> float | None:
     return float(found[-1]) if found else None
 
 
+def _put_away(node: Node) -> bool:
+    """The kernel's words of the last boot: the file system unmounted, and the resource gone, which ends its worker."""
+    text = node.console()
+    return "ocfs2: Unmounting device" in text and "Terminating drbd_w_" in text
+
+
 def table(boots: list[Boot], words: dict[str, str]) -> str:
-    """A row for each way: how often it was mounted on both, how fast, and the ratio of the medians to the floor's."""
-    titles = ["way", "mounted on both"]
+    """A row for each way: how often both had mounted, and put it away in order; how fast, and the ratio of the medians
+    to the floor's."""
+    titles = ["way", "mounted on both", "put away in order"]
     for what in ("network-online to mounted", "kernel to mounted", "shutdown", "generators"):
         titles += [f"{what}, s", "of the floor's"]
     lines = [f"| {' | '.join(titles)} |", "| --- |" + " --: |" * (len(titles) - 1)]
@@ -188,6 +210,7 @@ def table(boots: list[Boot], words: dict[str, str]) -> str:
     for way, text in words.items():
         mine = [boot for boot in boots if boot.way == way]
         cells = [text, f"{sum(boot.good for boot in mine)} of {len(mine)}"]
+        cells.append(f"{sum(bool(boot.orderly) for boot in mine)} of {len(mine)}")
         for column in columns:
             values = _values(boots, way, column)
             cells += [_spread(values), _ratio(values, base[column])]
