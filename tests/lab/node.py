@@ -49,6 +49,9 @@ _KERNEL_FAILURE = re.compile(
     r"^.*\b(?:kernel BUG at |BUG: |Oops: |general protection fault|Kernel panic - not syncing: (?!sysrq)).*$",
     re.MULTILINE,
 )
+# A task that has waited for its disk for two minutes (kernel/hung_task.c). Some rows mean it to; where the disk is the
+# root's, and the machine has hardly begun, it is the emulator that has lost a request.
+_HUNG_TASK = re.compile(r"^.*\bINFO: task .* blocked for more than .*$", re.MULTILINE)
 
 
 class LabError(AssertionError):
@@ -589,6 +592,8 @@ class Node:
         """Console and, if the guest answers, jobs, DRBD, mounts and journal: for the text of a failure."""
         failures = self.kernel_failures()
         parts = [f"== {self.name}: its kernel failed", *failures[:3]] if failures else []
+        hung = hung_tasks(self.console()) if self._boots else []
+        parts += [f"== {self.name}: its kernel waits", *hung[:3]] if hung else []
         parts += [f"== {self.name}: console, its end", *self.console().splitlines()[-40:]] if self._boots else []
         for title, command in REPORT:
             parts.append(f"== {self.name}: {title}")
@@ -613,6 +618,11 @@ class Node:
 def kernel_failures(console: str) -> list[str]:
     """The lines of a console in which a kernel says that it has found itself wrong."""
     return _KERNEL_FAILURE.findall(_ESCAPES.sub("", console))
+
+
+def hung_tasks(console: str) -> list[str]:
+    """The lines of a console in which a kernel names a task that waits for something that does not come."""
+    return _HUNG_TASK.findall(_ESCAPES.sub("", console))
 
 
 def _seconds(block: dict[str, str], name: str) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.node import kernel_failures
+from tests.lab.node import hung_tasks, kernel_failures
 
 # Words of a real console: a BUG at an unmount, and what followed from it.
 BUG = "[  107.717405] kernel BUG at fs/ocfs2/dlm/dlmmaster.c:2939!"
@@ -38,6 +38,12 @@ def lab(tmp_path: Path, console: str) -> Any:
 def test_the_lines_in_which_it_says_so() -> None:
     assert kernel_failures(CONSOLE) == [BUG, STUCK]
     assert kernel_failures(GOOD) == []
+
+
+def test_the_lines_in_which_it_waits() -> None:
+    hung = "[  242.898327] INFO: task mount:139 blocked for more than 120 seconds."
+    assert hung_tasks(f"{CONSOLE}{hung}\r\n[  242.9]       Not tainted 6.1.0-56-amd64\r\n") == [hung]
+    assert hung_tasks(CONSOLE + GOOD) == []
 
 
 def test_it_is_a_warning_and_the_consoles_are_kept(tmp_path: Path) -> None:
