@@ -66,7 +66,7 @@ def stop(layer: Layer) -> None:
     """Take the resource down.  Succeeds when it is down already, or DRBD is not there at all."""
     resource, device = layer.recorded("RESOURCE", "DEVICE")
     # First of all nobody may bring up again what is being stopped.
-    for kind in ("waiting", "proceed", "alone", "survivor", "fencing"):
+    for kind in ("waiting", records.CLUSTER_ADDRESS, "proceed", "alone", "survivor", "fencing"):
         records.remove(layer.instance, kind)
     wake.send(wake.FOLLOW)
     if drbd.loaded():

@@ -5,6 +5,7 @@ It follows ``drbdsetup events2`` for all resources and
 * puts what happens into the journal (observe.py, messages.py),
 * starts a stack that was not ready in its boot_timeout as soon as it may come up (verdict.py),
 * connects a resource again that is StandAlone because its address was not on this host, once it is back,
+* starts a stack again whose O2CB has given its own address up, once it is there,
 * remembers a split brain until both nodes are in step again,
 * writes metrics for node_exporter (metrics.py).
 
@@ -81,6 +82,7 @@ class Stack:
         "booting",
         "changed",
         "device",
+        "lacks",
         "layers",
         "name",
         "news",
@@ -110,6 +112,7 @@ class Stack:
         self.device = ""
         self.attach: "dict[str, str]" = {}
         self.waiting: "dict[str, str] | None" = None  # the record, while the waiting is ours
+        self.lacks = ""  # the address that O2CB has waited for in vain
         self.observer = observe.Observer(name, resource, peer)
         self.verdict = Verdict("", "")
         self.since = time.time()  # wall clock, since when the verdict is of this kind
@@ -208,6 +211,9 @@ class Follow:
                 stack.waiting = late
                 stack.began = None if late is None else records.number(late.get("BEGAN", ""), now)
                 stack.news += 1
+            lacks = (records.read(name, records.CLUSTER_ADDRESS) or {}).get("ADDRESS", "")
+            if lacks != stack.lacks:
+                stack.lacks, stack.started = lacks, None
             stack.booting = waiting is not None and late is None
             stack.waiter = waiting.get("PID", "") if waiting is not None and late is None else ""
             known.append((name, attach, waiting, records.read(name, "promote")))
@@ -409,10 +415,19 @@ class Follow:
             stack.no_address_since = None
         else:
             self._connect_again(stack, now)
-        if stack.waiting is not None and stack.verdict.go:
-            self._start(stack, now)
+        if stack.waiting is not None:
+            if stack.verdict.go:
+                self._start(stack, now, stack.verdict.reason)
+        elif stack.lacks and self._listening() and address.present(stack.lacks):
+            self._start(stack, now, f"O2CB's address {stack.lacks} has come")
         self._look_for_ocfs2(stack, now)
         self._release(stack, now)
+
+    def _listening(self) -> bool:
+        """News of addresses wake us from now on.  Before the look at one, so that none slips through between."""
+        if self.addresses is None:
+            self.addresses = netlink.Addresses()
+        return True
 
     def _release(self, stack: Stack, now: float) -> None:
         """Both are in step: a lock at the witness that decided between them is not needed any more."""
@@ -437,11 +452,9 @@ class Follow:
         own = stack.attach.get("ADDRESS", "")
         if not own:
             return
-        if self.addresses is None:
-            self.addresses = netlink.Addresses()  # before the look, so that none slips through between
         if stack.no_address_since is None:
             stack.no_address_since = now
-        if now < self._connect_due(stack) or not address.present(own):
+        if not self._listening() or now < self._connect_due(stack) or not address.present(own):
             return
         if records.read(stack.name, "attach") is None:
             return  # it is being stopped
@@ -466,13 +479,13 @@ class Follow:
         pause = min(CONNECT_LAST, CONNECT_AGAIN * 2.0 ** min(stack.tries - 1, 8))
         return max(since + observe.SETTLE, stack.adjusted + pause)
 
-    def _start(self, stack: Stack, now: float) -> None:
+    def _start(self, stack: Stack, now: float, why: str) -> None:
         due = self._start_due(stack)
         if due is not None and now < due:
             return
         # The record is the permission: whoever stops the stack removes it first.
         found = records.waiting(stack.name)
-        if found is None or not _is_late(found):
+        if (found is None or not _is_late(found)) and records.read(stack.name, records.CLUSTER_ADDRESS) is None:
             return
         stack.started, stack.started_news = now, stack.news
         target = f"drbdocfs@{stack.name}.target"
@@ -488,8 +501,8 @@ class Follow:
             stack.refused = said
             return
         stack.refused = ""
-        kind = "alone" if stack.verdict.kind == ALONE else "late-start"
-        self._tell([Message(kind, reason=stack.verdict.reason, **fields)])
+        kind = "alone" if stack.waiting is not None and stack.verdict.kind == ALONE else "late-start"
+        self._tell([Message(kind, reason=why, **fields)])
 
     def _start_due(self, stack: Stack) -> "float | None":
         if stack.started is None:
@@ -521,7 +534,7 @@ class Follow:
     def _words(self, stack: Stack, now: float) -> str:
         verdict = stack.verdict
         if verdict.kind == READY:
-            return f"{stack.name}: ready"
+            return f"{stack.name}: " + (f"O2CB's address {stack.lacks} is missing" if stack.lacks else "ready")
         text = f"{stack.name}: {verdict.reason}"
         if stack.observer.stalled:
             text += ", no progress"
@@ -657,7 +670,7 @@ class Follow:
             left = self._alone_due(stack)
             if left is not None and left > now:
                 found.append(left)
-            if stack.waiting is not None and stack.verdict.go:
+            if stack.verdict.go if stack.waiting is not None else stack.lacks and address.present(stack.lacks):
                 found.append(self._start_due(stack))
             if stack.no_address_since is not None and self._connect_due(stack) > now:
                 found.append(self._connect_due(stack))  # after that it is the address that is waited for
@@ -668,7 +681,9 @@ class Follow:
 
     def _sleep(self) -> None:
         """Until something comes, or the next deadline."""
-        if self.addresses is not None and all(s.verdict.kind != NO_ADDRESS for s in self.stacks.values()):
+        if self.addresses is not None and not any(
+            stack.lacks or stack.verdict.kind == NO_ADDRESS for stack in self.stacks.values()
+        ):
             self.addresses.close()
             self.addresses = None
         due = [deadline for deadline in self._deadlines() if deadline is not None]

@@ -17,6 +17,8 @@ RELEASE_LIMIT = 10.0  # seconds that a heartbeat region may outlive its unmount
 def start(layer: Layer) -> None:
     """Register the cluster.  Succeeds when it is online already, with the nodes that cluster.conf names."""
     cluster = layer.instance
+    for name in _stacks():
+        records.remove(name, records.CLUSTER_ADDRESS)
     host = os.uname().nodename
     wanted = _configured(cluster, host)
     if not system.exists("/sys/fs/ocfs2") or not system.exists("/sys/kernel/config"):
@@ -54,11 +56,13 @@ def start(layer: Layer) -> None:
         own = wanted[host].get("ip_address", "")
         began = time.monotonic()
         if own and not address.wait(layer, own, _patience(), _stacks_wait):
+            later = _leave_to_follow(own)
             raise Failure(
                 EX_UNAVAILABLE,
                 f"the address {own} of node '{host}' in {o2cb.CLUSTER_CONF} has not come to this host"
                 f" in {time.monotonic() - began:.0f} s",
-                "'ip address' shows which are there",
+                "'ip address' shows which are there"
+                + ("; when it comes, drbdocfs-follow.service starts what waits for it" if later else ""),
             )
         said = o2cb.register(cluster).said
     wrong = _differences(cluster, wanted, host)
@@ -80,6 +84,18 @@ def start(layer: Layer) -> None:
 
 def _stacks() -> "list[str]":
     return [name for name in os.environ.get("DRBDOCFS_STACKS", "").split("/") if name]
+
+
+def _leave_to_follow(own: str) -> bool:
+    """DRBD may be ready, and nobody else would mount when the address comes.  True when a stack is there to be started;
+    one that was stopped has no attach any more, and stays stopped."""
+    from drbdocfs_boot.tools import wake
+
+    there = [name for name in _stacks() if records.read(name, "attach") is not None]
+    for name in there:
+        records.write(name, records.CLUSTER_ADDRESS, ADDRESS=own)
+    wake.send(wake.FOLLOW)
+    return bool(there)
 
 
 def _patience() -> float:

@@ -10,6 +10,8 @@ import time
 from drbdocfs_boot.tools import system
 
 PLACE = "/run/drbdocfs"
+# Kind of the record of a stack whose cluster is not online because O2CB's address was not on this host.
+CLUSTER_ADDRESS = "cluster-address"
 
 
 def _path(instance: str, kind: str) -> str:

@@ -226,6 +226,37 @@ def address_late(case: Case) -> None:
         case.must(units[LAYERS[layer]].active > began + 10, f"the {layer} did not wait for the address")
 
 
+@fault("o2cb-address-after-the-boot", "O2CB has an address of its own, which comes after the boot has given it up:"
+       " a login without the mount, named; mounted by itself when it comes", group=GROUP, seconds=420)  # fmt: skip
+def o2cb_address_after_the_boot(case: Case) -> None:
+    cluster_conf = "/etc/ocfs2/cluster.conf"
+    network = f"/etc/systemd/network/20-replication-{case.one.number}.network"
+    its_own = case.two.address.replace(".76.", ".77.")
+
+    def undo() -> None:  # by boots: a cluster that is online keeps its addresses
+        case.lab.both(lambda node: node.run(f"sed -i 's/181[.]77[.]/181.76./' {cluster_conf}; sync"))
+        case.one.run(f"sed -i '/^Address=10[.]181[.]77[.]/d' {network}; sync")
+        case.lab.both(Node.shutdown)
+        case.power_on(*case.lab.nodes)
+
+    case.short_limits()
+    case.afterwards(undo)
+    case.lab.both(lambda node: node.run(f"sed -i 's/181[.]76[.]/181.77./' {cluster_conf}; sync"))
+    own = case.one.address.replace(".76.", ".77.")
+    case.one.run(f"sed -i '/^Address=/a Address={own}/24' {network}; sync")
+    case.lab.both(Node.shutdown)
+    case.power_on(*case.lab.nodes)
+    case.must(is_mounted(case.one), f"{case.one.name}: {MOUNTPOINT} is not mounted")
+    case.must(not is_mounted(case.two), f"{case.two.name}: {MOUNTPOINT} is mounted without O2CB's address")
+    case.says(case.two, its_own)
+    case.two.run(f"{CARD}; ip address add {its_own}/24 dev $card")
+    began = time.monotonic()
+    fencing.await_together(case.lab, 90)
+    case.note(f"mounted {time.monotonic() - began:.0f} s after the address had come")
+    said = case.two.run("journalctl -b --no-pager -o cat -t drbdocfs-follow", check=False)
+    case.must(f"O2CB's address {its_own} has come" in said, "the follow service has not said that it starts it")
+
+
 @fault("peer-has-another-address", "a login without the mount on the one that has it, its status names the address that"
        " is missing; the other writes on; up when it is back", group=GROUP, seconds=260)  # fmt: skip
 def other_address(case: Case) -> None:

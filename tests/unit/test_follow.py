@@ -564,6 +564,50 @@ def test_wakes_when_the_address_comes(service: Service) -> None:
     service.until(lambda: adjusts(service) == ["drbdadm adjust r0"], 3)
 
 
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("ip", path=SYSTEM), reason="a network of its own needs root and ip"
+)
+def test_starts_what_o2cb_has_given_up_when_its_address_comes(service: Service) -> None:
+    ip = shutil.which("ip", path=SYSTEM) or ""
+    attached()
+    records.write("web", "cluster-address", ADDRESS="192.0.2.7")
+    service.stream(READY)
+    service.start("/usr/bin/unshare", "--net", "/bin/sh", "-c", f'{ip} link set lo up; exec "$@"', "sh")
+    service.until(lambda: service.status == "web: O2CB's address 192.0.2.7 is missing")
+    assert service.process is not None
+    inside = ["/usr/bin/nsenter", "-t", str(service.process.pid), "-n", ip, "address", "add"]
+    subprocess.run([*inside, "192.0.2.9/32", "dev", "lo"], check=True, timeout=10)
+    time.sleep(0.5)
+    assert service.starts() == []
+    subprocess.run([*inside, "192.0.2.7/32", "dev", "lo"], check=True, timeout=10)
+    service.until(lambda: service.texts[-1:] == ["web: comes up now, late: O2CB's address 192.0.2.7 has come"], 3)
+    assert service.starts() == ["systemctl start --no-block --job-mode=fail drbdocfs@web.target"]
+    records.remove("web", "cluster-address")  # as O2CB does when it is started
+    service.wake()
+    service.until(lambda: service.status == "web: ready")
+    time.sleep(2.5)
+    assert len(service.starts()) == 1
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_what_was_stopped_or_waits_for_its_peer_is_not_started_for_o2cbs_address(
+    service: Service, stopped: bool
+) -> None:
+    attached()
+    records.write("web", "cluster-address", ADDRESS="127.0.0.1")
+    if stopped:
+        records.remove("web", "cluster-address")  # with the attach's other records
+        service.stream(READY)
+    else:
+        waiting()
+        service.stream(ALONE)
+    service.start()
+    service.until(lambda: service.status)
+    service.wake()
+    time.sleep(1)
+    assert service.starts() == []
+
+
 # --- metrics, rest, end ---------------------------------------------------------------------------------------------
 
 

@@ -200,7 +200,7 @@ def test_attach_records_what_the_others_need_to_know(drbd: Box) -> None:
 
 def test_attach_stop_lets_nobody_bring_the_stack_up_again(drbd: Box) -> None:
     attach.start(Layer("attach", "web"))
-    kinds = ("waiting", "proceed", "alone", "survivor", "fencing", "fence-lock")
+    kinds = ("waiting", "cluster-address", "proceed", "alone", "survivor", "fencing", "fence-lock")
     for kind in kinds:
         records.write("web", kind, RESOURCE="r0")
         records.write("db", kind, RESOURCE="r1")

@@ -125,6 +125,24 @@ def test_it_waits_for_its_address_as_long_as_the_stacks_wait_in_all(absent: Box)
     assert absent.calls == ["o2cb register-cluster web"]
 
 
+def test_what_it_has_given_up_is_left_to_the_follow_service_until_it_is_tried_again(absent: Box) -> None:
+    records.write("web", "attach", WAITED="0.9")  # "mail" was stopped, and stays so
+    failure = refusal()
+    assert failure.advice == (
+        "'ip address' shows which are there; when it comes, drbdocfs-follow.service starts what waits for it"
+    )
+    assert records.instances("cluster-address") == ["web"]
+    assert records.read("web", "cluster-address") == {"ADDRESS": "127.0.0.1"}
+    comes(absent, 0.0)
+    start()
+    assert records.instances("cluster-address") == []
+
+
+def test_without_a_stack_nobody_is_told_to_start_one(absent: Box) -> None:
+    assert refusal().advice == "'ip address' shows which are there"
+    assert records.instances("cluster-address") == []
+
+
 def test_it_goes_on_while_a_stack_waits_that_has_begun_later(absent: Box) -> None:
     records.write("mail", "waiting", STATE="boot", PID=str(os.getpid()))
     comes(absent, 2.0)
