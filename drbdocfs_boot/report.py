@@ -369,7 +369,10 @@ def notes(stack: StackReport) -> list[tuple[str, str]]:
         found.append(("fencing", stack.fencing.words()))
     if stack.survivor is not None:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stack.survivor.since))
-        found.append(("fencing", f"this node went on without its peer since {when}: {stack.survivor.reason}"))
+        # With the peer connected, but without a disk or not in step yet, it is not alone, and still the one to go on.
+        here = stack.drbd is not None and any(peer.get("connection") == "Connected" for peer in stack.drbd.peers)
+        what = "only this node has all data" if here else "this node went on without its peer"
+        found.append(("fencing", f"{what} since {when}: {stack.survivor.reason}"))
     return found
 
 

@@ -460,6 +460,15 @@ def test_a_survivor_says_since_when_and_why() -> None:
     assert line in report.summary(one)
 
 
+def test_a_survivor_whose_peer_is_back_without_its_data_did_not_go_on_alone() -> None:
+    said = report.survivor_report({"TIME": str(int(SINCE)), "WHY": "the peer's disk was Diskless"})
+    here = CONNECTING.replace("connection:Connecting", "connection:Connected")
+    diskless = about(here.replace("replication:Off peer-disk:DUnknown", "replication:Established peer-disk:Diskless"))
+    one = report.stack_report(STACK, units(), diskless, survivor=said)
+    line = "only this node has all data since 2023-11-14 22:13:20: the peer's disk was Diskless"
+    assert f"  fencing  {line}" in report.as_text([one], ()).splitlines()
+
+
 def test_json_of_fencing_and_survivor() -> None:
     one = replace(fenced(), survivor=report.survivor_report({"TIME": "7", "WHY": "why"}))
     stack = json.loads(json.dumps(report.as_json([one], ())))["stacks"][0]
