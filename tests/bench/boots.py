@@ -210,7 +210,8 @@ def table(boots: list[Boot], words: dict[str, str]) -> str:
     for way, text in words.items():
         mine = [boot for boot in boots if boot.way == way]
         cells = [text, f"{sum(boot.good for boot in mine)} of {len(mine)}"]
-        cells.append(f"{sum(bool(boot.orderly) for boot in mine)} of {len(mine)}")
+        looked = [boot.orderly for boot in mine if boot.orderly is not None]
+        cells.append(f"{sum(looked)} of {len(looked)}")
         for column in columns:
             values = _values(boots, way, column)
             cells += [_spread(values), _ratio(values, base[column])]
