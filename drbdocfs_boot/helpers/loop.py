@@ -9,6 +9,7 @@ from drbdocfs_boot.helpers.base import Layer
 from drbdocfs_boot.tools import losetup, system
 from drbdocfs_boot.tools.failure import Failure
 
+RACE_LIMIT = 2.0  # seconds in which who was quicker with the same loop device has bound it
 RELEASE_LIMIT = 10.0  # seconds; a holder below us is gone at once, udev's probes take a moment
 
 
@@ -31,14 +32,40 @@ def start(layer: Layer) -> None:
                 f"release it with 'losetup -d {mapping.node}', or set loop_device = {mapping.node}",
             )
     layer.remember(LOOP_DEVICE=node, BACKING_FILE=file)
-    losetup.attach(node, file)
+    try:
+        losetup.attach(node, file)
+    except Failure:
+        # An init script of old, which starts at the same moment, may just have done the same.
+        other = _of_another(node)
+        if other is None:
+            raise
+        _must_be_ours(other, identity, file)
+        layer.say(f"{node} is bound to {file} already")
+        return
     # Somebody may have been quicker with the same number: the kernel's answer counts, not losetup's.
     if not losetup.bound_as_given(node, file):
-        found = [mapping for mapping in losetup.mappings() if mapping.node == node]
-        if not found:
+        found = _mapping(node)
+        if found is None:
             raise Failure(EX_UNAVAILABLE, f"{node} is not bound to {file} although losetup said so")
-        _must_be_ours(found[0], identity, file)
+        _must_be_ours(found, identity, file)
     layer.say(f"{node} bound to {file}")
+
+
+def _mapping(node: str) -> "losetup.Mapping | None":
+    for mapping in losetup.mappings():
+        if mapping.node == node:
+            return mapping
+    return None
+
+
+def _of_another(node: str) -> "losetup.Mapping | None":
+    """What somebody else has just bound to ``node``; the kernel may refuse ours before it shows his."""
+    deadline = time.monotonic() + RACE_LIMIT
+    while True:
+        mapping = _mapping(node)
+        if mapping is not None or time.monotonic() >= deadline:
+            return mapping
+        time.sleep(0.2)
 
 
 def stop(layer: Layer) -> None:

@@ -87,6 +87,28 @@ def test_a_file_that_the_kernel_calls_otherwise_is_known_by_its_number(system: B
     assert [call.split()[1] for call in system.calls] == ["/dev/loop7", "--list"]
 
 
+# The other one is quicker: what losetup is asked to bind is bound, by him, and it fails.
+RIVAL = LOSETUP.replace(";;\nesac", "\n  echo 'Device or resource busy' >&2; exit 1 ;;\nesac")
+
+
+def test_an_init_script_that_binds_the_same_at_the_same_moment_is_no_error(system: Box) -> None:
+    system.tool("losetup", RIVAL)
+    start()
+    assert (system.root / "run/drbdocfs/web.loop").exists()
+
+
+def test_another_file_that_was_bound_at_the_same_moment_is_named(system: Box) -> None:
+    system.write("/other.img", "data")
+    system.tool("losetup", RIVAL.replace("$1|$2|0", "$1|/other.img|0"))
+    assert refusal().message == "/dev/loop7 is taken by /other.img, so /drbd-loop.img cannot be bound to it"
+
+
+def test_a_failure_with_nobody_else_there_is_losetups(system: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "RACE_LIMIT", 0.3)
+    system.tool("losetup", "[ $1 = --list ] || { echo 'Permission denied' >&2; exit 1; }")
+    assert refusal().message == "losetup /dev/loop7 /drbd-loop.img failed: Permission denied"
+
+
 @pytest.mark.parametrize("what", ["offset", "ro"])
 def test_a_bind_that_came_out_otherwise_is_looked_at(system: Box, what: str) -> None:
     changed = f"echo 1 > $ROOT/sys/block/loop7/{'loop/' if what == 'offset' else ''}{what}"
