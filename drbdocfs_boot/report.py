@@ -132,8 +132,8 @@ class FencingReport(Frozen):
 
 
 class SurvivorReport(Frozen):
-    """The fence-peer handler has let this node go on without its peer, ``since`` (seconds since 1970), because of
-    ``reason``."""
+    """This node is the one that goes on, ``since`` (seconds since 1970), because of ``reason``: the fence-peer handler
+    has let it, or the follow service has seen that the peer has older data, or none."""
 
     since: float
     reason: str

@@ -23,6 +23,7 @@ import time
 from drbdocfs_boot import metrics, mistake, observe
 from drbdocfs_boot.escape import Unwritable, mount_unit
 from drbdocfs_boot.events import State, parse
+from drbdocfs_boot.exits import EX_SOFTWARE
 from drbdocfs_boot.helpers import address
 from drbdocfs_boot.messages import Message
 from drbdocfs_boot.metadata import Proof
@@ -45,7 +46,6 @@ from drbdocfs_boot.verdict import (
     peers_present,
 )
 
-EX_SOFTWARE = 70
 GONE = -1
 RUN = "/run/drbdocfs-follow"
 METRICS = "drbdocfs.prom"

@@ -59,13 +59,16 @@ def _mapping(node: str) -> "losetup.Mapping | None":
 
 
 def _of_another(node: str) -> "losetup.Mapping | None":
-    """What somebody else has just bound to ``node``; the kernel may refuse ours before it shows his."""
+    """What somebody else has just bound to ``node``; the kernel may refuse ours before it shows his.
+
+    Without a process, as long as nobody is seen: a losetup that hangs would only take the place of the failure.
+    """
     deadline = time.monotonic() + RACE_LIMIT
-    while True:
-        mapping = _mapping(node)
-        if mapping is not None or time.monotonic() >= deadline:
-            return mapping
+    while losetup.backing_file(node) is None:
+        if time.monotonic() >= deadline:
+            return None
         time.sleep(0.2)
+    return _mapping(node)
 
 
 def stop(layer: Layer) -> None:

@@ -12,7 +12,7 @@ from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Process, Result, run
 from drbdocfs_boot.verdict import STAND_ALONE, Verdict, judge, no_module
 
-# What few calls need is imported by them: the waits, of which there may be many at once, need none of it.
+# What few calls need is imported by them: the waits, of which there may be many at once, seldom need it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from drbdocfs_boot.drbddump import Description

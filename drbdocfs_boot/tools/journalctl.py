@@ -9,14 +9,13 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from drbdocfs_boot.exits import EX_UNAVAILABLE
+from drbdocfs_boot.exits import EX_NO, EX_NOPERM, EX_UNAVAILABLE
 from drbdocfs_boot.messages import KINDS
 from drbdocfs_boot.timeline import Live
 from drbdocfs_boot.tools import system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Result, find, run
 
-EX_NO, EX_USAGE, EX_NOPERM = 1, 2, 77
 # Seconds.  Matches are found by the journal's indexes, but each file of it has to be opened.
 LIMIT = 60.0
 LIST_LIMIT = 120.0  # on systemd before 250 the list of boots costs a search for each
