@@ -262,6 +262,7 @@ def order(stack: Stack, stacks: Sequence[Stack]) -> dict[str, tuple[str, ...]]:
     units = layer_units(stack)
     basic = ("basic.target",)
     network = "network.target"
+    modules = "drbdocfs-modules.service"
     found: dict[str, tuple[str, ...]] = {}
     if "loop" in units:
         parents, path = [], stack.backing_file.rpartition("/")[0]
@@ -271,16 +272,13 @@ def order(stack: Stack, stacks: Sequence[Stack]) -> dict[str, tuple[str, ...]]:
             except escape.Unwritable:
                 pass
             path = path.rpartition("/")[0]
-        found[units["loop"]] = (*basic, "modprobe@loop.service", *parents)
-    found[units["attach"]] = (
-        *([units["loop"]] if "loop" in units else []), *basic, network, "modprobe@drbd.service"
-    )  # fmt: skip
+        found[units["loop"]] = (*basic, modules, *parents)
+    found[units["attach"]] = (*([units["loop"]] if "loop" in units else []), *basic, network, modules)
     found[units["wait"]] = (units["attach"], ONLINE)
     found[units["promote"]] = (units["wait"],)
     cluster = [s for s in stacks if s.cluster == stack.cluster]
     anchors = [layer_units(s)["attach"] for s in cluster]
-    modules = [f"modprobe@{name}.service" for name in ("configfs", "ocfs2_stack_o2cb", "ocfs2")]
-    found[units["o2cb"]] = (*anchors, *basic, network, *modules)
+    found[units["o2cb"]] = (*anchors, *basic, network, modules)
     found[units["mount"]] = (units["promote"], units["o2cb"], ONLINE)
     return found
 

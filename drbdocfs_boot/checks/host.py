@@ -33,7 +33,7 @@ BOOK = Book(
     module_blocked=Rule(
         ERROR,
         "modprobe is told not to load a module",
-        "The units load modules by modprobe@.service, which obeys 'blacklist' and 'install' lines.",
+        "drbdocfs-modules.service loads them by 'modprobe -b', which obeys 'blacklist' and 'install' lines.",
         "remove the line",
     ),
     tools_missing=Rule(
@@ -121,6 +121,7 @@ _TOOLS = (
 )
 _OUR_UNITS = (
     "drbdocfs.target",
+    "drbdocfs-modules.service",
     "drbdocfs-follow.service",
     "drbdocfs@.target",
     "drbdocfs-loop@.service",

@@ -83,7 +83,7 @@ BOOK = Book(
     systemd_too_old=Rule(
         ERROR,
         "systemd is older than 245",
-        "The units load kernel modules by modprobe@.service, which came with 245.",
+        "modprobe@.service, by which configfs comes for O2CB, came with 245; older ones were never tried.",
         "use a newer release of the distribution",
     ),
     switched_off=Rule(
