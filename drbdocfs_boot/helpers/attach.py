@@ -1,6 +1,6 @@
 """DRBD below the wait: the resource attached to its disk and connecting to the peer; down again at stop."""
 
-import os
+import posix
 import stat
 import time
 
@@ -19,7 +19,7 @@ DOWN_LIMIT = 20.0  # seconds that udev's or blkid's hold on the device may last
 def start(layer: Layer) -> None:
     """Attach and connect.  Succeeds when that was done by hand before."""
     resource, device = layer.setting("RESOURCE"), layer.setting("DEVICE")
-    loop = os.environ.get("DRBDOCFS_LOOP_DEVICE", "")
+    loop = system.environment("DRBDOCFS_LOOP_DEVICE")
     drbd.require_module()
     described = drbd.describe(resource)
     _device_is_ours(resource, device, [node for node, _ in described.volumes])
@@ -116,12 +116,14 @@ def _device_is_ours(resource: str, device: str, nodes: "list[str]") -> None:
     """Raises Failure (78) unless ``device`` is a device of the resource: mounting another one's would be a disaster."""
     if device in nodes:
         return
+    from posixpath import realpath  # brings os, which nothing else here needs
+
     for node in nodes:
         # A link such as /dev/drbd/by-res/r0/0 only exists once udev has seen the device; its name says enough.
         volume = nodes.index(node)
         if device in (f"/dev/drbd/by-res/{resource}/{volume}", f"/dev/drbd/by-res/{resource}"):
             return
-        if os.path.realpath(system.path(device)) == os.path.realpath(system.path(node)):
+        if realpath(system.path(device)) == realpath(system.path(node)):
             return
     raise Failure(
         EX_CONFIG,
@@ -137,8 +139,8 @@ def _await_disk(layer: Layer, disk: str) -> None:
     told = False
     while True:
         try:
-            mode = os.stat(system.path(disk)).st_mode
-            if not stat.S_ISBLK(mode) and not os.environ.get("DRBDOCFS_ROOT"):
+            mode = posix.stat(system.path(disk)).st_mode
+            if not stat.S_ISBLK(mode) and not system.environment("DRBDOCFS_ROOT"):
                 raise Failure(EX_CONFIG, f"{disk} is not a block device", "see 'disk' in /etc/drbd.d/")
             return
         except OSError as error:

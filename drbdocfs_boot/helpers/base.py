@@ -1,12 +1,13 @@
 """What all helpers share: their settings, the record of what was started, and how they end."""
 
-import os
+import posix
 import sys
 
 from drbdocfs_boot.exits import EX_CONFIG, EX_SOFTWARE, EX_USAGE
 from drbdocfs_boot.tools import records
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.notify import status
+from drbdocfs_boot.tools.system import environment
 
 TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Layer:
 
     def setting(self, key: str) -> str:
         """A setting from the environment; raises Failure (78) when the generator gave none."""
-        value = os.environ.get("DRBDOCFS_" + key, "")
+        value = environment("DRBDOCFS_" + key)
         if not value:
             raise Failure(
                 EX_CONFIG,
@@ -78,7 +79,7 @@ def end(code: int) -> "NoReturn":
             stream.flush()
         except (OSError, AttributeError):
             pass  # nobody reads it, or it was closed from the start: no reason to fail a layer that is up
-    os._exit(code)
+    posix._exit(code)
 
 
 def main(layer_module: object, kind: str) -> int:

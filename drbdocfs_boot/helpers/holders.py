@@ -7,13 +7,13 @@ The limits together: PATIENCE for what systemd is stopping, then TERMINATE or TE
 all processes of some 4 s at the worst, and an answer of systemctl: under 60 s, and the unit has TimeoutStopSec=75s.
 """
 
-import os
+import posix
 import sys
 import time
 
 from drbdocfs_boot import escape
 from drbdocfs_boot.helpers.base import Layer
-from drbdocfs_boot.tools import holders, mounts
+from drbdocfs_boot.tools import holders, mounts, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.holders import Holder
 from drbdocfs_boot.tools.run import KILL as SIGKILL
@@ -32,7 +32,7 @@ ERROR, WARNING = "<3>", "<4>"  # priorities for the journal, see sd-daemon(3)
 def stop(layer: Layer) -> None:
     """Wait for what stops anyway, deal with the rest, and say whether the file system can be unmounted now."""
     device, mountpoint = Layer("promote", layer.instance).recorded("DEVICE", "MOUNTPOINT")
-    policy = os.environ.get("DRBDOCFS_STOP_HOLDERS", "report")
+    policy = system.environment("DRBDOCFS_STOP_HOLDERS", "report")
     mount_unit = escape.path(mountpoint) + ".mount"
     found, before_us = _without_those_that_stop(layer, device, mount_unit)
     rest = [holder for holder in found if holder.unit not in before_us]
@@ -97,7 +97,7 @@ def _stopping(units: "list[str]") -> "dict[str, list[str]]":
 
 def _ours_to_end(found: "list[Holder]", not_these: "set[str]") -> "list[Holder]":
     """Processes that may be ended: never PID 1, a kernel thread, us, or what systemd is stopping before the unmount."""
-    return [h for h in found if h.pid > 1 and h.pid != os.getpid() and not h.kernel and h.unit not in not_these]
+    return [h for h in found if h.pid > 1 and h.pid != posix.getpid() and not h.kernel and h.unit not in not_these]
 
 
 def _end(layer: Layer, device: str, signal: str, limit: float, not_these: "set[str]") -> "list[Holder]":
@@ -114,7 +114,7 @@ def _end(layer: Layer, device: str, signal: str, limit: float, not_these: "set[s
                 continue
             sent.add((holder.pid, holder.start))
             try:
-                os.kill(holder.pid, SIGTERM if signal == "SIGTERM" else SIGKILL)
+                posix.kill(holder.pid, SIGTERM if signal == "SIGTERM" else SIGKILL)
                 _line(layer, WARNING, f"{signal} to {holder}")
             except ProcessLookupError:
                 pass

@@ -1,6 +1,6 @@
 """The loop device below DRBD: bound to its backing file at start, released at stop."""
 
-import os
+import posix
 import stat
 import time
 
@@ -106,7 +106,7 @@ def stop(layer: Layer) -> None:
 
 def _identity(file: str) -> "tuple[int, int]":
     try:
-        found = os.stat(system.path(file))
+        found = posix.stat(system.path(file))
     except OSError as error:
         raise Failure(
             EX_UNAVAILABLE,

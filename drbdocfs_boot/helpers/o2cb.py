@@ -1,6 +1,6 @@
 """The O2CB cluster online before the mount; offline again after the last of its mounts has gone."""
 
-import os
+import posix
 import time
 
 from drbdocfs_boot import clusterconf
@@ -19,7 +19,7 @@ def start(layer: Layer) -> None:
     cluster = layer.instance
     for name in _stacks():
         records.remove(name, records.CLUSTER_ADDRESS)
-    host = os.uname().nodename
+    host = posix.uname().nodename
     wanted = _configured(cluster, host)
     if not system.exists("/sys/fs/ocfs2") or not system.exists("/sys/kernel/config"):
         what = "ocfs2" if system.exists("/sys/kernel/config") else "configfs"
@@ -83,7 +83,7 @@ def start(layer: Layer) -> None:
 
 
 def _stacks() -> "list[str]":
-    return [name for name in os.environ.get("DRBDOCFS_STACKS", "").split("/") if name]
+    return [name for name in system.environment("DRBDOCFS_STACKS").split("/") if name]
 
 
 def _leave_to_follow(own: str) -> bool:
@@ -101,7 +101,7 @@ def _leave_to_follow(own: str) -> bool:
 def _patience() -> float:
     """Seconds to wait for the address: as long as the stacks wait for their peers, which comes beside it.  Who gave up
     before they do would let a mount fail for good that has all it needs a moment later."""
-    boot_timeout = int(os.environ.get("DRBDOCFS_BOOT_TIMEOUT", "") or 0) / 1_000_000
+    boot_timeout = int(system.environment("DRBDOCFS_BOOT_TIMEOUT") or 0) / 1_000_000
     if not boot_timeout:
         return ADDRESS_LIMIT
     waited = [records.number((records.read(name, "attach") or {}).get("WAITED"), 0.0) for name in _stacks()]

@@ -6,7 +6,7 @@ the stack's boot_timeout is over.  What it knows then stands in the record STACK
 service goes on waiting outside the boot.
 """
 
-import os
+import posix
 import time
 
 from drbdocfs_boot.events import State
@@ -147,7 +147,7 @@ class Wait:
             STATE=state,
             KIND=kind,
             REASON=reason,
-            PID=str(os.getpid()),
+            PID=str(posix.getpid()),
         )
 
     def late(self, kind: str, reason: str) -> None:

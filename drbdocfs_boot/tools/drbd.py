@@ -3,7 +3,7 @@
 What must work at stop uses drbdsetup alone: a configuration broken meanwhile may not keep a machine from stopping.
 """
 
-import os
+import posix
 
 from drbdocfs_boot.events import State, read, read_all
 from drbdocfs_boot.exits import EX_CONFIG, EX_UNAVAILABLE
@@ -135,7 +135,7 @@ def describe(resource: str) -> "Description":
     from drbdocfs_boot import drbddump
 
     result = run(["drbdadm", "dump", resource])
-    host = os.environ.get("__DRBD_NODE__") or os.uname().nodename
+    host = system.environment("__DRBD_NODE__") or posix.uname().nodename
     found = drbddump.parse(result.out, host) if result.code == 0 else None
     if found is None:
         said = result.said if result.code != 0 else f"it has no section 'on {host}'"

@@ -4,7 +4,7 @@ Everything comes from the text of links and files in /proc and /sys.  Nothing be
 at: its file system may be frozen, and whoever touches it then hangs.
 """
 
-import os
+import posix
 import select
 import time
 
@@ -62,11 +62,13 @@ def of_mount(device: str, besides: bool = True) -> "list[Holder]":
 
 def of_device(device: str) -> "list[Holder]":
     """Whoever has the block device itself open: processes, what lies on top of it, mounts in other namespaces."""
-    node = os.path.realpath(system.path(device))[len(system.path("")) :]  # /dev/drbd/by-res/... is a link
+    from posixpath import realpath  # brings os, which only this needs
+
+    node = realpath(system.path(device))[len(system.path("")) :]  # /dev/drbd/by-res/... is a link
     found = _processes(device, mounts.table(), [], {device, node})
     found += [
         Holder(f"block device /dev/{name} on top of it")
-        for name in system.names(f"/sys/block/{os.path.basename(node)}/holders")
+        for name in system.names("/sys/block/" + node.rpartition("/")[2] + "/holders")
     ]
     return found + _kernel([node])
 
@@ -94,7 +96,7 @@ def _stat(pid: str) -> "tuple[str, str, int, str] | None":
 
 def _link(name: str) -> str:
     try:
-        return os.readlink(system.path(name))
+        return posix.readlink(system.path(name))
     except OSError:
         return ""  # gone meanwhile, or a kernel thread
 
@@ -148,7 +150,7 @@ def _processes(device: str, table: "list[mounts.Mount]", targets: "list[str]", n
     silent: "list[tuple[str, list[str]]]" = []  # processes that may have mapped files
     stays: "list[tuple[str, str, _Space]]" = []
     for pid in system.names("/proc"):
-        if not pid.isdigit() or int(pid) == os.getpid():
+        if not pid.isdigit() or int(pid) == posix.getpid():
             continue
         place = f"/proc/{pid}/"
         below = targets
@@ -240,32 +242,32 @@ def _mapped(processes: "list[tuple[str, list[str]]]") -> "dict[str, list[str]]":
 
     A child reads, so that one process that hangs in the kernel does not take us along; those after it are not known.
     """
-    reader, writer = os.pipe()
-    child = os.fork()
+    reader, writer = posix.pipe()
+    child = posix.fork()
     if child == 0:
         try:
             for pid, below in processes:
                 for path in _maps(pid, below):
-                    os.write(writer, os.fsencode(f"{pid} {path}\n"))
+                    posix.write(writer, f"{pid} {path}\n".encode("utf-8", "surrogateescape"))
         finally:
-            os._exit(0)
-    os.close(writer)
+            posix._exit(0)
+    posix.close(writer)
     deadline = time.monotonic() + MAPS_LIMIT
     data = b""
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     while poll.poll(max(0, int((deadline - time.monotonic()) * 1000))):
-        piece = os.read(reader, 65536)
+        piece = posix.read(reader, 65536)
         if not piece:
             break
         data += piece
-    os.close(reader)
-    os.kill(child, KILL)
+    posix.close(reader)
+    posix.kill(child, KILL)
     deadline = time.monotonic() + 1
-    while not os.waitpid(child, os.WNOHANG)[0] and time.monotonic() < deadline:
+    while not posix.waitpid(child, posix.WNOHANG)[0] and time.monotonic() < deadline:
         time.sleep(0.001)
     found: "dict[str, list[str]]" = {}
-    for line in os.fsdecode(data).split("\n")[:-1]:
+    for line in data.decode("utf-8", "surrogateescape").split("\n")[:-1]:
         pid, _, path = line.partition(" ")
         found.setdefault(pid, []).append(path)
     return found

@@ -3,7 +3,7 @@
 ``losetup -d`` on a busy device exits 0 and only sets autoclear (util-linux#484), so what it says is never believed.
 """
 
-import os
+import posix
 
 from drbdocfs_boot.tools import system
 from drbdocfs_boot.tools.failure import Failure
@@ -23,9 +23,13 @@ class Mapping:
         self.offset = offset
 
 
+def _block(node: str) -> str:
+    return node.rpartition("/")[2]
+
+
 def backing_file(node: str) -> "str | None":
     """The file that the kernel says is bound to ``node``; None when it is free or not there."""
-    return system.read(f"/sys/block/{os.path.basename(node)}/loop/backing_file")
+    return system.read(f"/sys/block/{_block(node)}/loop/backing_file")
 
 
 def none_bound() -> bool:
@@ -39,7 +43,7 @@ def bound_as_given(node: str, file: str) -> bool:
     After a bind of our own that is proof enough, and costs no process.  False proves nothing: the kernel shows another
     name for a link.
     """
-    place = f"/sys/block/{os.path.basename(node)}"
+    place = f"/sys/block/{_block(node)}"
     found = [backing_file(node), system.read(place + "/loop/offset"), system.read(place + "/ro")]
     return found == [file, "0", "0"]
 
@@ -64,7 +68,7 @@ def mappings() -> "list[Mapping]":
             Mapping(
                 fields[0],
                 fields[5] if len(fields) > 5 else "?",
-                (os.makedev(int(major), int(minor)), int(fields[3])),
+                (posix.makedev(int(major), int(minor)), int(fields[3])),
                 fields[1] == "1",
                 int(fields[2]),
             )
@@ -100,4 +104,4 @@ def detach(node: str) -> str:
 
 def holders(node: str) -> "list[str]":
     """Block devices on top of ``node``, as /dev names."""
-    return ["/dev/" + name for name in system.names(f"/sys/block/{os.path.basename(node)}/holders")]
+    return ["/dev/" + name for name in system.names(f"/sys/block/{_block(node)}/holders")]

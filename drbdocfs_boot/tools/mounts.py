@@ -1,6 +1,6 @@
 """The mount table, from /proc/self/mountinfo (proc(5))."""
 
-import os
+import posix
 
 from drbdocfs_boot.tools import system
 from drbdocfs_boot.tools.run import Result, run
@@ -54,10 +54,10 @@ def table(process: str = "self") -> "list[Mount]":
 def device_number(node: str) -> "str | None":
     """ "MAJOR:MINOR" of a block device node; None when there is no such node."""
     try:
-        number = os.stat(system.path(node)).st_rdev
+        number = posix.stat(system.path(node)).st_rdev
     except OSError:
         return None
-    return f"{os.major(number)}:{os.minor(number)}"
+    return f"{posix.major(number)}:{posix.minor(number)}"
 
 
 def of_device(node: str) -> "list[Mount]":

@@ -4,18 +4,19 @@
 """
 
 import _socket
-import os
+
+from drbdocfs_boot.tools.system import environment
 
 
 def notify(state: str) -> None:
     """Send e.g. ``STATUS=waiting for server2``; silently nothing outside systemd or when it cannot be sent."""
-    name = os.environ.get("NOTIFY_SOCKET", "")
+    name = environment("NOTIFY_SOCKET")
     if not name.startswith(("/", "@")):
         return
     try:
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
         try:
-            address = b"\0" + os.fsencode(name[1:]) if name[0] == "@" else os.fsencode(name)
+            address = "\0" + name[1:] if name[0] == "@" else name
             # Never block: a full queue must not hold up a boot for the sake of a status line.
             sock.setblocking(False)
             sock.sendto(state.encode("utf-8", "replace"), address)

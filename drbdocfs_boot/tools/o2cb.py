@@ -3,7 +3,7 @@
 o2cb.init is not used: it rewrites its configuration at each boot and stop, and exits 0 on failure.
 """
 
-import os
+import posix
 
 from drbdocfs_boot.tools import system
 from drbdocfs_boot.tools.run import Result, run
@@ -88,8 +88,8 @@ def remove(cluster: str) -> None:
     """
     place = system.path(f"{CONFIGFS}/{cluster}")
     for node in nodes(cluster):
-        os.rmdir(f"{place}/node/{node}")
-    os.rmdir(place)
+        posix.rmdir(f"{place}/node/{node}")
+    posix.rmdir(place)
 
 
 def start_heartbeat(cluster: str) -> Result:

@@ -4,7 +4,7 @@ The configuration may change or break while a stack is up; what was started is w
 also carry what a wait knows to the follow service and to the command, and are gone after a reboot, as they must be.
 """
 
-import os
+import posix
 import time
 
 from drbdocfs_boot.tools import system
@@ -42,9 +42,17 @@ def number(text: "str | None", otherwise: float) -> float:
 def waiting(instance: str) -> "dict[str, str] | None":
     """The record of a stack that waits; its STATE is "late" as well when the wait was killed before it could say so."""
     found = read(instance, "waiting")
-    if found is not None and not os.path.exists("/proc/" + (found.get("PID") or "0")):
+    if found is not None and not _runs(found.get("PID") or "0"):
         found["STATE"] = "late"
     return found
+
+
+def _runs(pid: str) -> bool:
+    try:
+        posix.stat("/proc/" + pid)
+    except (OSError, ValueError):  # ValueError: a NUL where a number should be
+        return False
+    return True
 
 
 def write(instance: str, kind: str, **values: str) -> None:
@@ -61,35 +69,37 @@ def _replace(name: str, text: str, durable: bool = False) -> None:
     Raises OSError.
     The command writes records as well, with the umask of whoever runs it: all may read them, root alone may write.
     """
-    place = os.path.dirname(name)
-    if not os.path.isdir(place):
-        os.makedirs(place, 0o755, exist_ok=True)
-        os.chmod(place, 0o755)
-    new = f"{name}.{os.getpid()}.new"
+    place = name.rpartition("/")[0]
     try:
-        os.unlink(new)
+        posix.stat(place)
+    except FileNotFoundError:
+        system.make_directory(place)
+        posix.chmod(place, 0o755)
+    new = f"{name}.{posix.getpid()}.new"
+    try:
+        posix.unlink(new)
     except FileNotFoundError:
         pass
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    fd = posix.open(new, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644)
     with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-        os.fchmod(fd, 0o644)
+        posix.fchmod(fd, 0o644)
         file.write(text)
         file.flush()
         if durable:
-            os.fsync(fd)
-    os.rename(new, name)
+            posix.fsync(fd)
+    posix.rename(new, name)
     if durable:
-        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = posix.open(place, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
         try:
-            os.fsync(fd)
+            posix.fsync(fd)
         finally:
-            os.close(fd)
+            posix.close(fd)
 
 
 def remove(instance: str, kind: str) -> None:
     """Remove the record; nothing happens when there is none."""
     try:
-        os.unlink(_path(instance, kind))
+        posix.unlink(_path(instance, kind))
     except FileNotFoundError:
         pass
 
@@ -145,7 +155,7 @@ def mark_witness(instance: str, where: str, generation: str, nonce: str) -> None
 def clear_witness(instance: str) -> None:
     """Forget it, once the lock was given back."""
     try:
-        os.unlink(system.path(f"{MARKERS}/{instance}.witness"))
+        posix.unlink(system.path(f"{MARKERS}/{instance}.witness"))
     except FileNotFoundError:
         pass
 
@@ -153,6 +163,6 @@ def clear_witness(instance: str) -> None:
 def clear_split_brain(instance: str) -> None:
     """Forget it, once both nodes are UpToDate and connected."""
     try:
-        os.unlink(system.path(f"{MARKERS}/{instance}.split-brain"))
+        posix.unlink(system.path(f"{MARKERS}/{instance}.split-brain"))
     except FileNotFoundError:
         pass

@@ -4,11 +4,12 @@ Every call of drbdsetup needs one: LINBIT/drbd#100 shows such a call in uninterr
 instead of the subprocess module, because that module's import alone costs more than an interpreter's start.
 """
 
-import os
+import posix
 import select
 import time
 
 from drbdocfs_boot.exits import EX_TEMPFAIL, EX_UNAVAILABLE
+from drbdocfs_boot.tools import system
 from drbdocfs_boot.tools.failure import Failure
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -66,11 +67,11 @@ def _masked(text: str) -> str:
 
 def find(tool: str) -> str:
     """Full path of a tool, which may be a path itself; raises Failure (69) when it is not installed."""
-    if tool[:1] == "/" and os.access(tool, os.X_OK):
+    if tool[:1] == "/" and posix.access(tool, posix.X_OK):
         return tool
-    for directory in os.environ.get("PATH", PATH).split(":"):
+    for directory in system.environment("PATH", PATH).split(":"):
         name = directory + "/" + tool
-        if directory and os.access(name, os.X_OK):
+        if directory and posix.access(name, posix.X_OK):
             return name
     raise Failure(EX_UNAVAILABLE, f"{tool} is not installed", f"install the package {PACKAGES.get(tool, tool)}")
 
@@ -79,15 +80,15 @@ def _source(given: bytes) -> int:
     """A descriptor from which ``given`` can be read.  A file in memory: it takes everything at once, whether the tool
     reads or not, needs no disk, and has no name under which another could open it."""
     if not given:
-        return os.open("/dev/null", os.O_RDONLY)
-    fd = os.memfd_create("given", os.MFD_CLOEXEC)
+        return posix.open("/dev/null", posix.O_RDONLY)
+    fd = posix.memfd_create("given", posix.MFD_CLOEXEC)
     try:
         left = memoryview(given)
         while left:
-            left = left[os.write(fd, left) :]
-        os.lseek(fd, 0, os.SEEK_SET)
+            left = left[posix.write(fd, left) :]
+        posix.lseek(fd, 0, 0)
     except BaseException:
-        os.close(fd)
+        posix.close(fd)
         raise
     return fd
 
@@ -99,27 +100,27 @@ class Process:
         """``merge``: standard error goes where standard output goes.  ``given``: what it reads on standard input."""
         program = find(argv[0])
         source = _source(given)
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
-        environment = {"PATH": os.environ.get("PATH", PATH), "LC_ALL": "C"}
-        for name, value in os.environ.items():
+        out_read, out_write = posix.pipe()
+        err_read, err_write = posix.pipe()
+        environment = {"PATH": system.environment("PATH", PATH), "LC_ALL": "C"}
+        for name, value in posix.environ.items():
             # Seen by drbd-utils: the host's name and the driver may be overridden for tests and dry runs.
-            if name.startswith("DRBD") or name == "__DRBD_NODE__":
-                environment[name] = value
+            if name.startswith(b"DRBD") or name == b"__DRBD_NODE__":
+                environment[system.decoded(name)] = system.decoded(value)
         actions: "list[tuple[int, int, int]]" = [
-            (os.POSIX_SPAWN_DUP2, out_write, 1),
-            (os.POSIX_SPAWN_DUP2, out_write if merge else err_write, 2),
+            (posix.POSIX_SPAWN_DUP2, out_write, 1),
+            (posix.POSIX_SPAWN_DUP2, out_write if merge else err_write, 2),
         ]
         self.fds = {out_read: b"", err_read: b""}
         self.out_fd, self.err_fd = out_read, err_read
         self.argv = argv
         self.code: "int | None" = None
         try:
-            self.pid = os.posix_spawn(
+            self.pid = posix.posix_spawn(
                 program,
                 argv,
                 environment,
-                file_actions=[(os.POSIX_SPAWN_DUP2, source, 0), *actions],
+                file_actions=[(posix.POSIX_SPAWN_DUP2, source, 0), *actions],
                 setpgroup=0,
                 setsigdef=[13],  # SIGPIPE: Python ignores it, the tool must not inherit that
             )
@@ -130,7 +131,7 @@ class Process:
             raise
         finally:
             for fd in (source, out_write, err_write):
-                os.close(fd)
+                posix.close(fd)
 
     def read(self, timeout: "float | None", others: "tuple[int, ...]" = ()) -> "list[tuple[int, bytes]]":
         """What arrived within ``timeout`` seconds (None: whenever it does), as (fd, data); an fd at its end is
@@ -146,11 +147,11 @@ class Process:
             if fd in others:
                 arrived.append((fd, b""))
                 continue
-            data = os.read(fd, 65536)
+            data = posix.read(fd, 65536)
             if data:
                 arrived.append((fd, data))
             else:
-                os.close(fd)
+                posix.close(fd)
                 del self.fds[fd]
         return arrived
 
@@ -159,9 +160,9 @@ class Process:
         deadline = time.monotonic() + timeout
         pause = 0.001
         while self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            pid, status = posix.waitpid(self.pid, posix.WNOHANG)
             if pid:
-                self.code = os.waitstatus_to_exitcode(status)
+                self.code = posix.waitstatus_to_exitcode(status)
             elif time.monotonic() >= deadline:
                 break
             else:
@@ -174,7 +175,7 @@ class Process:
         self._close()
         if self.code is None and self.wait(0) is None:
             try:
-                os.killpg(self.pid, KILL)
+                posix.killpg(self.pid, KILL)
             except ProcessLookupError:
                 pass
             return self.wait(2) is not None
@@ -182,7 +183,7 @@ class Process:
 
     def _close(self) -> None:
         for fd in list(self.fds):
-            os.close(fd)
+            posix.close(fd)
         self.fds = {}
 
 

@@ -4,7 +4,7 @@ A wake-up carries nothing: who gets one looks at the records again.
 """
 
 import _socket
-import os
+import posix
 
 from drbdocfs_boot.tools import system
 
@@ -22,15 +22,15 @@ class Socket:
     def __init__(self, name: str) -> None:
         """Raises OSError."""
         self.path = system.path(name)
-        os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
+        system.make_directory(self.path.rpartition("/")[0])
         try:
-            os.unlink(self.path)  # left behind by a process that was killed
+            posix.unlink(self.path)  # left behind by a process that was killed
         except FileNotFoundError:
             pass
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        self._socket.bind(os.fsencode(self.path))
-        os.chmod(self.path, 0o600)
+        self._socket.bind(self.path)
+        posix.chmod(self.path, 0o600)
 
     def fileno(self) -> int:
         """For poll."""
@@ -48,7 +48,7 @@ class Socket:
         """Close and remove it."""
         self._socket.close()
         try:
-            os.unlink(self.path)
+            posix.unlink(self.path)
         except OSError:
             pass
 
@@ -63,7 +63,7 @@ def send(name: str) -> bool:
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        sock.sendto(b"!", os.fsencode(system.path(name)))
+        sock.sendto(b"!", system.path(name))
     except BlockingIOError:
         return True  # its queue is full: it will wake up
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import subprocess
 import threading
 import time
@@ -40,7 +41,7 @@ def host(box: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
         with box.log.open("a") as log:
             log.write(f"kill {pid} {number}\n")
 
-    monkeypatch.setattr(os, "kill", kill)
+    monkeypatch.setattr(posix, "kill", kill)
     return box
 
 
@@ -157,7 +158,7 @@ def test_a_systemd_that_does_not_answer(host: Box) -> None:
 @pytest.fixture
 def real(host: Box, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
     """Starts a real process which the box's /proc shows in the mount, until it has gone."""
-    monkeypatch.setattr(os, "kill", REAL_KILL)
+    monkeypatch.setattr(posix, "kill", REAL_KILL)
     for name in ("PATIENCE", "TERMINATE", "TERMINATE_FIRST", "KILL"):
         monkeypatch.setattr(holders, name, 1.0)
     started: list[subprocess.Popen[bytes]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import shutil
 import subprocess
 import threading
@@ -272,7 +273,7 @@ def test_stop_works_with_a_cluster_conf_that_nobody_can_parse(cluster: Box, monk
         removed.append(name.partition(CLUSTER)[2])
         subprocess.run(["/bin/rm", "-r", name], check=True)
 
-    monkeypatch.setattr(os, "rmdir", rmdir)
+    monkeypatch.setattr(posix, "rmdir", rmdir)
     stop()
     assert sorted(removed[:2]) == sorted([f"/web/node/{HOST}", "/web/node/other-host"])
     assert removed[2:] == ["/web"]

@@ -146,7 +146,7 @@ def test_an_end_between_writing_and_naming_leaves_the_old_record_whole(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", killed)
+        patch.setattr(posix, "rename", killed)
         with pytest.raises(Killed):
             write()
     path = box.root / name
@@ -170,8 +170,8 @@ def test_a_note_that_outlives_a_reset_is_on_disk_with_its_name(
         order.append("rename")
         rename(one, other)
 
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(os, "rename", renamed)
+    monkeypatch.setattr(posix, "fsync", synced)
+    monkeypatch.setattr(posix, "rename", renamed)
     WRITERS[kind][1]()
     assert order == ["file", "rename", "directory"]
 
@@ -179,11 +179,11 @@ def test_a_note_that_outlives_a_reset_is_on_disk_with_its_name(
 def test_a_killed_process_leaves_no_half_of_a_file_under_its_name(box: Box) -> None:
     """A real SIGKILL, just before the rename, of the command's writer, the records' and the metrics'."""
     script = (
-        "import os, signal, sys\n"
+        "import os, posix, signal, sys\n"
         f"sys.path.insert(0, {str(TOP)!r})\n"
         "from drbdocfs_boot.helpers import follow\n"
         "from drbdocfs_boot.tools import files, records\n"
-        "os.rename = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.rename = posix.rename = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
         "for write in (lambda: files.write('/etc/f', 'x' * 99999), lambda: records.write('web', 'waiting', A='1'),\n"
         "              lambda: follow._write(os.environ['DRBDOCFS_ROOT'] + '/run/m.prom', 'x')):\n"
         "    child = os.fork()\n"
