@@ -24,7 +24,7 @@ from drbdocfs_boot.exits import (
     refuse,
 )
 from drbdocfs_boot.jobs import Step
-from drbdocfs_boot.news import News
+from drbdocfs_boot.news import TOGETHER, News
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.systemd import Manager, UnitState
 from drbdocfs_boot.tools import drbd, holders, mounts, records, system
@@ -34,6 +34,7 @@ from drbdocfs_boot.tools.run import run as run_tool
 from drbdocfs_boot.verdict import FINAL, RESYNCING, SPLIT_BRAIN, Verdict, clock
 
 EVERY = 1.0  # seconds between two looks where no signal comes; the clock on a terminal moves with it
+SHARE = 4.0  # the least pause between two looks, in lengths of a look: a fifth of the time at most is theirs
 UNNEEDED = 3.0  # seconds after the last unmount in which systemd stops a cluster that nobody needs any more
 QUIET = 2.0  # seconds that a layer may take before a pipe hears of its beginning
 EVERYTHING = "drbdocfs.target"
@@ -146,6 +147,7 @@ class Follow:
         with News() as news:
             try:
                 while True:
+                    look = time.monotonic()
                     self.now, self.queue = self.manager.look(self.names)
                     # Once for each look: the clock has its say in them, and the last ones have to be shown.
                     steps = [(stack, self._steps(stack)) for stack in self.stacks]
@@ -153,11 +155,15 @@ class Follow:
                         self.shown.steps(stack, those)
                     if not self._goes_on([step for _, those in steps for step in those]):
                         return True
-                    left = EVERY if deadline is None else min(EVERY, deadline - time.monotonic())
+                    self.shown.draw()
+                    # With many stacks a look costs this host as much as a layer of theirs: the time is theirs.
+                    pause = max(TOGETHER, SHARE * (time.monotonic() - look))
+                    left = max(EVERY, pause)
+                    if deadline is not None:
+                        left = min(left, deadline - time.monotonic())
                     if left <= 0:
                         return False
-                    self.shown.draw()
-                    news.wait(left)
+                    news.wait(left, pause)
             finally:
                 self.shown.clear()
 

@@ -13,6 +13,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+TOGETHER = 0.02  # seconds in which signals that belong together come
 POLL = 0.25  # seconds between two looks without signals
 CONNECT_LIMIT = 2.0  # seconds for the bus to answer
 SYSTEMD = "org.freedesktop.systemd1"
@@ -20,7 +21,8 @@ BUS = "org.freedesktop.DBus"
 RULES = (
     f"type='signal',sender='{SYSTEMD}',interface='{SYSTEMD}.Manager',member='JobRemoved'",
     f"type='signal',sender='{SYSTEMD}',interface='{SYSTEMD}.Manager',member='JobNew'",
-    f"type='signal',sender='{SYSTEMD}',interface='{BUS}.Properties',path_namespace='/org/freedesktop/systemd1/unit'",
+    # Not the units' own PropertiesChanged: each has all properties of the unit in it, several of them for each change,
+    # and taking them apart would cost more than all that is waited for.
 )
 
 
@@ -84,23 +86,25 @@ class News:
                 raise ConnectionError(reply.error_name)
 
     def _heard(self, message: Any) -> None:
-        if self._event is not None and message.member in ("JobNew", "JobRemoved", "PropertiesChanged"):
+        if self._event is not None and message.member in ("JobNew", "JobRemoved"):
             self._event.set()
 
-    def wait(self, limit: float) -> None:
-        """Until there is news, ``limit`` seconds at the most; without signals a short while."""
-        if not self.live or self._loop is None or self._event is None:
-            time.sleep(min(limit, POLL))
-            return
-        self._loop.run_until_complete(self._news(self._event, limit))
+    def wait(self, limit: float, pause: float = TOGETHER) -> None:
+        """Until there is news, ``limit`` seconds at the most; without signals a short while.
 
-    async def _news(self, event: asyncio.Event, limit: float) -> None:
+        At least ``pause`` seconds, if ``limit`` is more: what comes within them is looked at once.
+        """
+        if not self.live or self._loop is None or self._event is None:
+            time.sleep(min(limit, max(pause, POLL)))
+            return
+        self._loop.run_until_complete(self._news(self._event, limit, min(pause, limit)))
+
+    async def _news(self, event: asyncio.Event, limit: float, pause: float) -> None:
         try:
             await asyncio.wait_for(event.wait(), limit)
         except asyncio.TimeoutError:
             return
-        # What comes together is looked at once.
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause)
         event.clear()
 
 

@@ -102,16 +102,31 @@ class Manager:
             if row[7]:
                 jobs[name] = Job(name, row[8].decode())
             before = self._known.get(name)
-            same = before is not None and (before.load, before.active, before.sub) == (load, active, sub)
-            if before is not None and same and active in ("active", "inactive"):
-                found[name] = before
-            else:
-                # Of the same moment or newer: what is newer here is older nowhere.
-                found[name] = self._known[name] = _state(self._bus, name)
+            if before is not None and (before.load, before.active, before.sub) == (load, active, sub):
+                if active in ("active", "inactive"):
+                    found[name] = before
+                    continue
+                if active != "failed":  # on its way: only its status line moves; what has failed may have failed again
+                    status = self._status(name)
+                    found[name] = self._known[name] = UnitState(
+                        name, load, active, sub, before.result, status, before.since
+                    )
+                    continue
+            # Of the same moment or newer: what is newer here is older nowhere.
+            interface = _interface(name)
+            result = _property(self._bus, name, b"Result", interface=interface) if interface else ""
+            since = int(_property(self._bus, name, b"StateChangeTimestamp", b"t"))
+            found[name] = self._known[name] = UnitState(name, load, active, sub, result, self._status(name), since)
         for name in names:
             if name not in found:
                 found[name] = _state(self._bus, name)
         return found, jobs
+
+    def _status(self, name: str) -> str:
+        """The status line of a service."""
+        if _interface(name) != SERVICE:
+            return ""
+        return str(_property(self._bus, name, b"StatusText", interface=SERVICE))
 
     def came_up(self, name: str) -> bool:
         """True when the unit was active since its last start: what has failed is its stop.  Raises NoSystemd."""

@@ -71,9 +71,12 @@ WantedBy=multi-user.target
 """
 # Its stop has to come before systemd's own unmount and before ocfs2-tools' scripts, which unmount as well: else its
 # umount fails, and DRBD stays up while the network goes. A unit of its own, so that the start need not wait for them.
+# And after the services and sessions of the host, which are ordered after remote-fs.target: one that uses the file
+# system would keep it busy.
 FLOOR_STOP_UNIT = """\
 [Unit]
 After=floor.service mnt-storage.mount ocfs2.service o2cb.service network.target
+Before=remote-fs.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes

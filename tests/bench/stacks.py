@@ -1,6 +1,7 @@
-"""Boots and stops of a pair with 1, 8 and 32 stacks of one cluster: `python3 -m tests.bench.stacks`.
+"""Boots and stops of a pair with 1, 8 and 32 stacks of one cluster, by us and by the shortest right script in one unit:
+`python3 -m tests.bench.stacks`.
 
-All pairs are of the same disks with the same 32 resources, and differ in how many of them are stacks.
+All pairs are of the same disks with the same 32 resources, and differ in how many of them are stacks, and whose.
 """
 
 from __future__ import annotations
@@ -54,6 +55,50 @@ mount_options = noatime
 boot_timeout  = 10min
 """
 
+# As tests/bench/boots.py has it for one.
+_FLOOR = """\
+#!/bin/bash
+set -eu
+resources=$(seq -f r%g 0 {last})
+case $1 in
+start)
+    modprobe -a loop drbd ocfs2 ocfs2_stack_o2cb
+    for n in $(seq 0 {last}); do losetup /dev/loop$((10 + n)) /stacks/$n.img; done
+    drbdadm up $resources
+    o2cb register-cluster web
+    drbdadm wait-connect $resources
+    for r in $resources; do grep -qm1 'peer-disk:UpToDate' < <(drbdsetup events2 $r); done
+    drbdadm primary $resources
+    for n in $(seq 0 {last}); do mount -t ocfs2 -o noatime,barrier=1 /dev/drbd$n /mnt/s$n & done
+    wait
+    ;;
+stop)
+    for n in $(seq 0 {last}); do umount /mnt/s$n & done
+    wait
+    o2cb unregister-cluster web
+    drbdadm down $resources
+    for n in $(seq 0 {last}); do losetup --detach /dev/loop$((10 + n)); done
+    ;;
+esac
+"""
+_FLOOR_UNIT = """\
+[Unit]
+Wants=network-online.target
+After=network-online.target network.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/local/sbin/floor start
+ExecStop=/usr/local/sbin/floor stop
+TimeoutStartSec=600
+TimeoutStopSec=600
+[Install]
+WantedBy=multi-user.target
+"""
+WAYS = {"floor": "the shortest right script in one unit", "ours": "drbdocfs-boot"}
+_UNITS = {"ours": "'drbdocfs-*' 'mnt-s*.mount'", "floor": "floor.service"}
+_STOPS = {"ours": "drbdocfs stop", "floor": "systemctl stop floor.service"}
+
 
 @dataclass(frozen=True)
 class Boot:
@@ -71,6 +116,7 @@ class Boot:
     resident: int | None = None
     memory: float | None = None
     stop: float | None = None
+    way: str = "ours"
 
 
 def resources() -> str:
@@ -144,8 +190,8 @@ def _mounted(node: Node) -> float:
     return float(_MOUNTING.findall(node.run("dmesg"))[-1])
 
 
-def _processor(node: Node) -> float:
-    shown = node.run("systemctl show --property=CPUUsageNSec 'drbdocfs-*' 'mnt-s*.mount'")
+def _processor(node: Node, way: str) -> float:
+    shown = node.run(f"systemctl show --property=CPUUsageNSec {_UNITS[way]}")
     return sum(int(n) for n in re.findall(r"=(\d+)$", shown, re.MULTILINE) if int(n) < 1 << 62) / 1e9
 
 
@@ -158,7 +204,7 @@ def _resident(node: Node) -> tuple[int, float]:
     return len(sizes), sum(sizes) / 1024
 
 
-def measure(lab: Lab, stacks: int) -> Boot:
+def measure(lab: Lab, way: str, stacks: int) -> Boot:
     """Switch both on, wait for all mounts, stop them all on both at once, and switch off."""
     limit = time.monotonic() + BOOT_LIMIT
     for node in lab.nodes:
@@ -168,76 +214,91 @@ def measure(lab: Lab, stacks: int) -> Boot:
         time.sleep(2.0)
     found = lab.both(_mounts)
     if found != (stacks, stacks):
-        say(f"{stacks} stacks: {found[0]} and {found[1]} are mounted")
+        say(f"{way}, {stacks} stacks: {found[0]} and {found[1]} are mounted")
         for node in lab.nodes:
-            print(node.run("systemctl list-units --failed 'drbdocfs*'; drbdocfs status | tail -40", check=False))
+            print(node.run("systemctl list-units --failed; drbdocfs status | tail -40", check=False))
         lab.both(lambda node: node.shutdown(STOP_LIMIT))
-        return Boot(stacks, False)
+        return Boot(stacks, False, way=way)
     online = [node.boot_times().units["network-online.target"].active for node in lab.nodes]
     since = max(at - began for at, began in zip(lab.both(_mounted), online))
-    processor = max(lab.both(_processor))
+    processor = max(lab.both(lambda node: _processor(node, way)))
     resident = lab.both(_resident)
     started = max(int(node.run("sed -n 's/^processes //p' /proc/stat")) for node in lab.nodes)
-    stop = max(lab.both(_stop))
+    stop = max(lab.both(lambda node: _stop(node, way)))
     lab.both(lambda node: node.shutdown(STOP_LIMIT))
     return Boot(
-        stacks, True, since, processor, started, max(n for n, _ in resident), max(m for _, m in resident), stop
+        stacks, True, since, processor, started, max(n for n, _ in resident), max(m for _, m in resident), stop, way
     )
 
 
-def _stop(node: Node) -> float:
+def _stop(node: Node, way: str) -> float:
     read = "read {} _ </proc/uptime"
-    stop = f"{read.format('began')}; drbdocfs stop >/dev/null; {read.format('ended')}"
+    stop = f"{read.format('began')}; {_STOPS[way]} >/dev/null; {read.format('ended')}"
     began, ended = map(float, node.run(f"{stop}; echo $began $ended", STOP_LIMIT).split())
     return ended - began
 
 
 def table(boots: Sequence[Boot]) -> str:
-    """A row for each number of stacks; ratios to one stack's."""
+    """A row for each number of stacks and each way; ratios to one stack's by the same way, and to the floor's."""
     titles = [
-        "stacks", "all mounted on both", "network-online to all mounted, s", "of one's", "processor, s", "of one's",
-        "processes started in the boot", "resident", "their memory (PSS), MB", "stop, s", "of one's",
+        "stacks", "way", "all mounted on both", "network-online to all mounted, s", "of one's", "of the floor's",
+        "processor, s", "of one's", "of the floor's", "processes started in the boot", "resident",
+        "their memory (PSS), MB", "stop, s", "of one's", "of the floor's",
     ]  # fmt: skip
-    lines = [f"| {' | '.join(titles)} |", "| --: |" + " --: |" * (len(titles) - 1)]
+    lines = [f"| {' | '.join(titles)} |", "| --: | --- |" + " --: |" * (len(titles) - 2)]
     columns = ("from_online", "processor", "started", "resident", "memory", "stop")
-    base = {column: _median(boots, 1, column) for column in columns}
-    for stacks in sorted({boot.stacks for boot in boots}):
-        mine = [boot for boot in boots if boot.stacks == stacks]
-        cells = [str(stacks), f"{sum(boot.good for boot in mine)} of {len(mine)}"]
+    for stacks, way in sorted({(boot.stacks, boot.way) for boot in boots}):
+        mine = [boot for boot in boots if (boot.stacks, boot.way) == (stacks, way)]
+        cells = [str(stacks), WAYS[way], f"{sum(boot.good for boot in mine)} of {len(mine)}"]
         for column in columns:
-            value = _median(boots, stacks, column)
-            cells.append("" if value is None else f"{value:.4g}")
+            value = _median(boots, way, stacks, column)
+            # The floor has nothing that stays.
+            cells.append("" if value is None or (way, column) == ("floor", "memory") else f"{value:.4g}")
             if column in ("from_online", "processor", "stop"):
-                one = base[column]
-                cells.append(f"{value / one:.2f}" if value and one else "")
+                for base in (_median(boots, way, 1, column), _median(boots, "floor", stacks, column)):
+                    cells.append(f"{value / base:.2f}" if value and base else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _median(boots: Sequence[Boot], stacks: int, column: str) -> float | None:
-    values = [getattr(boot, column) for boot in boots if boot.stacks == stacks and boot.good]
+def _median(boots: Sequence[Boot], way: str, stacks: int, column: str) -> float | None:
+    mine = [boot for boot in boots if (boot.way, boot.stacks) == (way, stacks) and boot.good]
+    values = [getattr(boot, column) for boot in mine]
     return statistics.median(values) if values else None
+
+
+def _floor(node: Node, stacks: int) -> None:
+    node.put_text("/usr/local/sbin/floor", _FLOOR.replace("{last}", str(stacks - 1)), 0o755)
+    node.put_text("/etc/systemd/system/floor.service", _FLOOR_UNIT)
+    node.run("systemctl enable floor.service 2>&1")
+
+
+def _ours(node: Node, stacks: int, deb: Path) -> None:
+    node.put_text("/etc/drbdocfs/drbdocfs.conf", configuration(stacks))
+    node.install(deb)
 
 
 def run(made: Image, deb: Path, counts: Sequence[int], times: int, results: Path) -> None:
     """Boot the pairs so often, in turn; each boot is a line of the file as soon as it is over."""
     with ExitStack() as labs:
         pairs = {}
-        for stacks in counts:
-            pairs[stacks] = lab = labs.enter_context(Lab(made, provisioned(made)))
+        for way, stacks in ((way, stacks) for stacks in counts for way in WAYS):
+            pairs[way, stacks] = lab = labs.enter_context(Lab(made, provisioned(made)))
             lab.boot()
             for node in lab.nodes:
-                node.put_text("/etc/drbdocfs/drbdocfs.conf", configuration(stacks))
-                node.install(deb)
+                if way == "ours":
+                    _ours(node, stacks, deb)
+                else:
+                    _floor(node, stacks)
             lab.shutdown()
-            say(f"{stacks} stacks: set up")
+            say(f"{way}, {stacks} stacks: set up")
         for number in range(1, times + 1):
-            for stacks, lab in pairs.items():
+            for (way, stacks), lab in pairs.items():
                 try:
-                    boot = measure(lab, stacks)
+                    boot = measure(lab, way, stacks)
                 except LabError as error:
-                    say(f"{stacks} stacks: {str(error)[:2000]}")
-                    boot = Boot(stacks, False)
+                    say(f"{way}, {stacks} stacks: {str(error)[:2000]}")
+                    boot = Boot(stacks, False, way=way)
                     for node in lab.nodes:
                         node.power_cut()
                 program.keep(results, asdict(boot))

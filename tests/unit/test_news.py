@@ -83,6 +83,26 @@ def test_a_signal_wakes_at_once_and_others_do_not() -> None:
 
 
 @pytest.mark.usefixtures("library")
+def test_what_comes_within_the_pause_is_looked_at_once() -> None:
+    with news.News() as found:
+        (bus,) = Bus.made
+        bus.handler(SimpleNamespace(member="JobNew"))
+        began = time.monotonic()
+        found.wait(30, 0.3)
+        assert 0.3 <= time.monotonic() - began < 5
+        bus.handler(SimpleNamespace(member="JobNew"))
+        began = time.monotonic()
+        found.wait(0.1, 30)  # the limit counts
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.usefixtures("library")
+def test_a_unit_that_changes_without_a_job_is_left_to_the_clock() -> None:
+    """Each change brings all properties of the unit: with many stacks taking them apart costs more than the stop."""
+    assert not any("Properties" in rule for rule in news.RULES)
+
+
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("trouble", ["hangs", "none", "refused"])
 def test_without_an_answer_time_does(trouble: str) -> None:
     Bus.trouble = trouble

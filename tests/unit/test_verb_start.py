@@ -434,6 +434,42 @@ def test_a_connection_that_systemd_has_ended_is_opened_anew(monkeypatch: pytest.
         assert opened == []
 
 
+def test_a_further_look_asks_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many units one or two change between two looks; what is on its way only moves its status line."""
+    asked: list[tuple[str, str]] = []
+    active = {WAIT: "activating", MOUNT: "inactive", O2CB: "active"}
+
+    def rows(*_: object) -> list[list[object]]:
+        found = [[n, "", "loaded", a, "", "", "", 0, "", ""] for n, a in active.items()]
+        return [[one.encode() if isinstance(one, str) else one for one in row] for row in found]
+
+    def get(bus: object, name: str, key: bytes, kind: bytes = b"s", interface: bytes = b"") -> object:
+        asked.append((name, key.decode()))
+        return {b"StateChangeTimestamp": 7, b"StatusText": f"line {len(asked)}"}.get(key, "success")
+
+    def look(manager: systemd.Manager) -> tuple[dict[str, UnitState], list[tuple[str, str]]]:
+        asked.clear()
+        return manager.look(active)[0], list(asked)
+
+    monkeypatch.setattr(systemd, "_open", lambda: Bus(False))
+    monkeypatch.setattr(systemd, "_property", get)
+    monkeypatch.setattr(systemd.Manager, "_call", rows)
+    with systemd.Manager() as manager:
+        first, questions = look(manager)
+        assert len(questions) == 8
+        assert first[WAIT] == UnitState(WAIT, "loaded", "activating", "", "success", "line 3", 7)
+        second, questions = look(manager)
+        assert questions == [(WAIT, "StatusText")]
+        assert second[WAIT].status == "line 1"
+        assert (second[MOUNT], second[O2CB]) == (first[MOUNT], first[O2CB])
+        active[WAIT] = "active"
+        assert {name for name, _ in look(manager)[1]} == {WAIT}
+        assert look(manager)[1] == []
+        active[WAIT] = "failed"
+        for _ in range(2):  # it may have failed anew in between
+            assert {key for _, key in look(manager)[1]} == {"Result", "StateChangeTimestamp", "StatusText"}
+
+
 @pytest.mark.parametrize(("active", "began", "came"), [(0, 5, False), (3, 5, False), (5, 5, True), (7, 5, True)])
 def test_whether_a_unit_came_up(active: int, began: int, came: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     times = {b"ActiveEnterTimestampMonotonic": active, b"InactiveExitTimestampMonotonic": began}
