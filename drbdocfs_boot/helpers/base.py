@@ -11,7 +11,11 @@ from drbdocfs_boot.tools.system import environment
 
 TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
+
+ENOSPC = 28  # the module errno costs more than its name is worth
+NO_SPACE = "make room there ('df -h', 'df -i'), then 'systemctl start drbdocfs.target'"
 
 
 class Layer:
@@ -50,6 +54,21 @@ class Layer:
         """The recorded values; for a layer without a record (started by an older version) the settings."""
         known = records.read(self.instance, self.kind) or {}
         return [known.get(key) or self.setting(key) for key in keys]
+
+    def hand_over(self, write: "Callable[[], None]") -> bool:
+        """Leave a record to the follow service, and wake it; False when it could not be written.
+
+        Only who fails hands over, and the reason why is more important than a record that cannot be written.
+        """
+        from drbdocfs_boot.tools import wake
+
+        try:
+            write()
+        except OSError as error:
+            self.say(f"drbdocfs-follow.service cannot go on with it: no record of it can be written: {error}")
+            return False
+        wake.send(wake.FOLLOW)
+        return True
 
     def forget(self) -> None:
         """Remove the record, after a stop."""
@@ -105,6 +124,8 @@ def main(layer_module: object, kind: str) -> int:
     except OSError as error:
         status(str(error))
         print(f"<3>{instance}: {kind} {action}: {error}", file=sys.stderr)
+        if error.errno == ENOSPC:
+            print(f"<3>{instance}: what to do: {NO_SPACE}", file=sys.stderr)
         return EX_SOFTWARE
     except Exception as error:
         from drbdocfs_boot import mistake

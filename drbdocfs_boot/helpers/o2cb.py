@@ -56,7 +56,7 @@ def start(layer: Layer) -> None:
         own = wanted[host].get("ip_address", "")
         began = time.monotonic()
         if own and not address.wait(layer, own, _patience(), _stacks_wait):
-            later = _leave_to_follow(own)
+            later = _leave_to_follow(layer, own)
             raise Failure(
                 EX_UNAVAILABLE,
                 f"the address {own} of node '{host}' in {o2cb.CLUSTER_CONF} has not come to this host"
@@ -86,16 +86,16 @@ def _stacks() -> "list[str]":
     return [name for name in system.environment("DRBDOCFS_STACKS").split("/") if name]
 
 
-def _leave_to_follow(own: str) -> bool:
+def _leave_to_follow(layer: Layer, own: str) -> bool:
     """DRBD may be ready, and nobody else would mount when the address comes.  True when a stack is there to be started;
     one that was stopped has no attach any more, and stays stopped."""
-    from drbdocfs_boot.tools import wake
-
     there = [name for name in _stacks() if records.read(name, "attach") is not None]
-    for name in there:
-        records.write(name, records.CLUSTER_ADDRESS, ADDRESS=own)
-    wake.send(wake.FOLLOW)
-    return bool(there)
+
+    def write() -> None:
+        for name in there:
+            records.write(name, records.CLUSTER_ADDRESS, ADDRESS=own)
+
+    return layer.hand_over(write) and bool(there)
 
 
 def _patience() -> float:

@@ -6,7 +6,7 @@ from drbdocfs_boot.exits import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE
 from drbdocfs_boot.helpers import address
 from drbdocfs_boot.helpers.base import Layer, users_of
 from drbdocfs_boot.kernellog import ADDRESS
-from drbdocfs_boot.tools import drbd, mounts, records, wake
+from drbdocfs_boot.tools import drbd, mounts, records
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.verdict import (
     READY,
@@ -76,21 +76,19 @@ def _again(layer: Layer, verdict: Verdict) -> None:
     if verdict.go:
         return  # DRBD itself refused: that is no matter of waiting
     if verdict.kind == SPLIT_BRAIN:
-        records.mark_split_brain(layer.instance)
-    records.write(
-        layer.instance,
-        "waiting",
-        RESOURCE=layer.setting("RESOURCE"),
-        DEVICE=layer.setting("DEVICE"),
-        BEGAN=f"{time.monotonic():.3f}",
-        WHEN_ALONE=layer.setting("WHEN_ALONE"),
-        PEER_TIMEOUT=layer.setting("PEER_TIMEOUT"),
-        STATE="late",
-        KIND=verdict.kind,
-        REASON=verdict.reason,
-        PID="0",
-    )
-    wake.send(wake.FOLLOW)
+        layer.hand_over(lambda: records.mark_split_brain(layer.instance))
+    values = {
+        "RESOURCE": layer.setting("RESOURCE"),
+        "DEVICE": layer.setting("DEVICE"),
+        "BEGAN": f"{time.monotonic():.3f}",
+        "WHEN_ALONE": layer.setting("WHEN_ALONE"),
+        "PEER_TIMEOUT": layer.setting("PEER_TIMEOUT"),
+        "STATE": "late",
+        "KIND": verdict.kind,
+        "REASON": verdict.reason,
+        "PID": "0",
+    }
+    layer.hand_over(lambda: records.write(layer.instance, "waiting", **values))
 
 
 def stop(layer: Layer) -> None:

@@ -65,12 +65,12 @@ def start(layer: Layer) -> int:
         wait.done(verdict)
         layer.say(f"{wait.resource}: {verdict.reason}")
         return verdict.status
-    wait.late(verdict.kind, verdict.reason)
+    handed_over = wait.late(verdict.kind, verdict.reason)
     if verdict.kind == SPLIT_BRAIN:
-        records.mark_split_brain(layer.instance)
+        layer.hand_over(lambda: records.mark_split_brain(layer.instance))
     if verdict.final:
         records.remove(layer.instance, "proceed")  # given on another footing; what comes after it needs a new one
-    failure = _failure(wait, verdict)
+    failure = _failure(wait, verdict, handed_over)
     from drbdocfs_boot.tools import console
 
     console.say(f"drbdocfs: {layer.instance}: {failure.message}")
@@ -78,14 +78,16 @@ def start(layer: Layer) -> int:
     raise failure
 
 
-def _failure(wait: "Wait", verdict: Verdict) -> Failure:
+def _failure(wait: "Wait", verdict: Verdict, handed_over: bool) -> Failure:
     advice = verdict.advice.replace("STACK", wait.layer.instance)
     if verdict.final:
         return Failure(verdict.status, verdict.reason, advice)
+    if handed_over:
+        advice = "it goes on waiting in the background (drbdocfs-follow.service) and comes up by itself; " + advice
     return Failure(
         verdict.status,
         f"{wait.resource} was not ready after {clock(wait.boot_timeout)} (boot_timeout): {verdict.reason}",
-        "it goes on waiting in the background (drbdocfs-follow.service) and comes up by itself; " + advice,
+        advice,
     )
 
 
@@ -150,10 +152,9 @@ class Wait:
             PID=str(posix.getpid()),
         )
 
-    def late(self, kind: str, reason: str) -> None:
-        """Hand over to the follow service."""
-        self._record("late", kind, reason)
-        wake.send(wake.FOLLOW)
+    def late(self, kind: str, reason: str) -> bool:
+        """Hand over to the follow service; False when that could not be done."""
+        return self.layer.hand_over(lambda: self._record("late", kind, reason))
 
     def done(self, verdict: Verdict) -> None:
         """The waiting is over, and well."""

@@ -66,7 +66,7 @@ def write(instance: str, kind: str, **values: str) -> None:
 def _replace(name: str, text: str, durable: bool = False) -> None:
     """The text under that name (a real path), whole or not at all; ``durable``: after a power cut, too.
 
-    Raises OSError.
+    Raises OSError, which names the file.
     The command writes records as well, with the umask of whoever runs it: all may read them, root alone may write.
     """
     place = name.rpartition("/")[0]
@@ -81,13 +81,17 @@ def _replace(name: str, text: str, durable: bool = False) -> None:
     except FileNotFoundError:
         pass
     fd = posix.open(new, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644)
-    with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-        posix.fchmod(fd, 0o644)
-        file.write(text)
-        file.flush()
-        if durable:
-            posix.fsync(fd)
-    posix.rename(new, name)
+    try:
+        with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
+            posix.fchmod(fd, 0o644)
+            file.write(text)
+            file.flush()
+            if durable:
+                posix.fsync(fd)
+        posix.rename(new, name)
+    except OSError as error:  # a full disk, which the kernel tells of without a name
+        posix.unlink(new)
+        raise OSError(error.errno, error.strerror, name) from None
     if durable:
         fd = posix.open(place, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
         try:

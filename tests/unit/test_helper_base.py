@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from drbdocfs_boot.helpers import base
 
@@ -34,3 +39,38 @@ def test_a_helper_ends_at_once_and_what_it_has_said_arrives() -> None:
 def test_its_status_counts_whether_anybody_reads_it_or_not() -> None:
     assert ended(">/dev/full").returncode == 78
     assert ended(">&- 2>&-").returncode == 78
+
+
+@pytest.mark.parametrize(("code", "advice"), [(errno.ENOSPC, True), (errno.EIO, False)])
+def test_a_full_disk_comes_with_what_to_do(
+    code: int, advice: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def start(_: base.Layer) -> None:
+        raise OSError(code, os.strerror(code), "/run/drbdocfs/web.loop")
+
+    monkeypatch.setattr(sys, "argv", ["loop", "start", "web"])
+    assert base.main(SimpleNamespace(start=start), "loop") == 70
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"<3>web: loop start: [Errno {code}] {os.strerror(code)}: '/run/drbdocfs/web.loop'"
+    more = "<3>web: what to do: make room there ('df -h', 'df -i'), then 'systemctl start drbdocfs.target'"
+    assert lines[1:] == ([more] if advice else [])
+
+
+def test_a_record_that_cannot_be_written_hides_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    woken: list[str] = []
+    monkeypatch.setattr("drbdocfs_boot.tools.wake.send", woken.append)
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/run/drbdocfs/web.waiting")
+
+    layer = base.Layer("wait", "web")
+    assert layer.hand_over(lambda: None) is True
+    assert len(woken) == 1
+    assert layer.hand_over(full) is False
+    assert len(woken) == 1
+    assert capsys.readouterr().out == (
+        "web: drbdocfs-follow.service cannot go on with it: no record of it can be written:"
+        " [Errno 28] No space left on device: '/run/drbdocfs/web.waiting'\n"
+    )

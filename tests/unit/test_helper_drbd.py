@@ -596,6 +596,41 @@ def test_wait_leaves_what_it_knows_to_the_follow_service(drbd: Box) -> None:
     assert woken(follow)
 
 
+def refuse_late_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """/run is full when the layer has failed."""
+    write = records.write
+
+    def full(instance: str, kind: str, **values: str) -> None:
+        if values.get("STATE") == "late":
+            raise OSError(28, "No space left on device", f"/run/drbdocfs/{instance}.{kind}")
+        write(instance, kind, **values)
+
+    monkeypatch.setattr(records, "write", full)
+
+
+def test_wait_says_why_it_fails_also_where_nothing_can_be_recorded(
+    drbd: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drbd.set(BOOT_TIMEOUT="400000")
+    drbd.write("/state", ALONE.format(role="Secondary"))
+    refuse_late_records(monkeypatch)
+    failure = refusal(wait)
+    assert (failure.status, failure.message[:16]) == (75, "r0 was not ready")
+    assert "background" not in failure.advice
+    assert "no record of it can be written: [Errno 28]" in capsys.readouterr().out
+
+
+def test_a_split_brain_is_said_also_where_it_cannot_be_marked(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: str) -> None:
+        raise OSError(28, "No space left on device", "/var/lib/drbdocfs/web.split-brain")
+
+    monkeypatch.setattr(wait, "SETTLE", 0.2)
+    monkeypatch.setattr(records, "mark_split_brain", full)
+    drbd.write("/state", STAND_ALONE.format(role="Secondary"))
+    drbd.write("/dev/kmsg", "3,1,2,-;block drbd0: Split-Brain detected but unresolved, dropping connection!\n")
+    assert refusal(wait).status == 65
+
+
 @pytest.mark.parametrize(
     ("state", "kernel", "kind", "status"),
     [

@@ -113,6 +113,20 @@ def comes(box: Box, seconds: float) -> None:
     threading.Timer(seconds, (box.root / "here").touch).start()
 
 
+def test_it_says_what_is_missing_also_where_nothing_can_be_left_to_the_follow_service(
+    absent: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.write("web", "attach", WAITED="0.9")
+
+    def full(*_: str, **__: str) -> None:
+        raise OSError(28, "No space left on device", "/run/drbdocfs/web.cluster-address")
+
+    monkeypatch.setattr(records, "write", full)
+    failure = refusal()
+    assert "has not come to this host" in failure.message
+    assert failure.advice == "'ip address' shows which are there"
+
+
 def test_it_waits_for_its_address_as_long_as_the_stacks_wait_in_all(absent: Box) -> None:
     # One of them has waited for the address already; what the other one may wait yet is more.
     records.write("web", "attach", WAITED="0.4")

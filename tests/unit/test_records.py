@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import resource
 import subprocess
 import threading
 
@@ -46,6 +48,21 @@ def test_nothing_is_left_but_the_records(box: Box) -> None:
     for _ in range(3):
         records.write("web", "attach", RESOURCE="r0")
     assert os.listdir(box.root / "run/drbdocfs") == ["web.attach"]
+
+
+def test_a_full_disk_is_told_with_the_file_and_leaves_no_half(box: Box) -> None:
+    records.write("web", "attach", RESOURCE="r0")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # the kernel refuses as on a full disk, without a name
+    try:
+        with pytest.raises(OSError) as caught:
+            records.write("web", "attach", RESOURCE="r1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == f"{box.root}/run/drbdocfs/web.attach"
+    assert caught.value.errno == errno.EFBIG
+    assert os.listdir(box.root / "run/drbdocfs") == ["web.attach"]
+    assert records.read("web", "attach") == {"RESOURCE": "r0"}
 
 
 @pytest.mark.parametrize("text", ["a\nRESOURCE=other", "a\r\nb", "a\n\nb", "\n", "a\x0bb\x0cc\x85d\u2028e"])
