@@ -34,7 +34,7 @@ from drbdocfs_boot.tools.run import run as run_tool
 from drbdocfs_boot.verdict import FINAL, RESYNCING, SPLIT_BRAIN, Verdict, clock
 
 EVERY = 1.0  # seconds between two looks where no signal comes; the clock on a terminal moves with it
-SHARE = 4.0  # the least pause between two looks, in lengths of a look: a fifth of the time at most is theirs
+SHARE = 4.0  # the least pause between two looks, in lengths of a look, but no more than EVERY
 UNNEEDED = 3.0  # seconds after the last unmount in which systemd stops a cluster that nobody needs any more
 QUIET = 2.0  # seconds that a layer may take before a pipe hears of its beginning
 EVERYTHING = "drbdocfs.target"
@@ -158,9 +158,7 @@ class Follow:
                     self.shown.draw()
                     # With many stacks a look costs this host as much as a layer of theirs: the time is theirs.
                     pause = max(TOGETHER, SHARE * (time.monotonic() - look))
-                    left = max(EVERY, pause)
-                    if deadline is not None:
-                        left = min(left, deadline - time.monotonic())
+                    left = EVERY if deadline is None else min(EVERY, deadline - time.monotonic())
                     if left <= 0:
                         return False
                     news.wait(left, pause)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -432,6 +433,23 @@ def test_a_connection_that_systemd_has_ended_is_opened_anew(monkeypatch: pytest.
         with pytest.raises(NoSystemd, match="reset by peer"):
             manager.look([TARGET])
         assert opened == []
+
+
+def test_a_look_that_took_long_is_followed_by_a_pause_but_not_by_a_long_one(
+    system: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[tuple[float, float]] = []
+
+    def wait(self: News, limit: float, pause: float) -> None:
+        waits.append((limit, pause))
+
+    system.script = [DOWN, DOWN, STARTING, STARTING, STARTING, UP]
+    system.on_look = lambda number: time.sleep(0.3 if number == 4 else 0)
+    monkeypatch.setattr(News, "wait", wait)
+    assert main(["start", "web"]) == 0
+    limits, pauses = zip(*waits)
+    assert max(limits) <= follow_jobs.EVERY
+    assert sum(pause >= 0.3 * follow_jobs.SHARE for pause in pauses) == 1
 
 
 def test_a_further_look_asks_little(monkeypatch: pytest.MonkeyPatch) -> None:
