@@ -76,6 +76,7 @@ CLUSTERS = (
 )
 def cluster_conf_wrong(case: Case) -> None:
     node = case.two
+    case.short_limits()  # another address is waited for as long as the stack waits for its peer
     stopped(case, node)
     put_back = f"cp /root/cluster.conf {CLUSTER_CONF}"
     script(case, node, f"cp {CLUSTER_CONF} /root/; {CLUSTERS[0][0]}", put_back)
