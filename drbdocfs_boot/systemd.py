@@ -107,26 +107,17 @@ class Manager:
                     found[name] = before
                     continue
                 if active != "failed":  # on its way: only its status line moves; what has failed may have failed again
-                    status = self._status(name)
+                    status = _status(self._bus, name)
                     found[name] = self._known[name] = UnitState(
                         name, load, active, sub, before.result, status, before.since
                     )
                     continue
             # Of the same moment or newer: what is newer here is older nowhere.
-            interface = _interface(name)
-            result = _property(self._bus, name, b"Result", interface=interface) if interface else ""
-            since = int(_property(self._bus, name, b"StateChangeTimestamp", b"t"))
-            found[name] = self._known[name] = UnitState(name, load, active, sub, result, self._status(name), since)
+            found[name] = self._known[name] = UnitState(name, load, active, sub, *_details(self._bus, name))
         for name in names:
             if name not in found:
                 found[name] = _state(self._bus, name)
         return found, jobs
-
-    def _status(self, name: str) -> str:
-        """The status line of a service."""
-        if _interface(name) != SERVICE:
-            return ""
-        return str(_property(self._bus, name, b"StatusText", interface=SERVICE))
 
     def came_up(self, name: str) -> bool:
         """True when the unit was active since its last start: what has failed is its stop.  Raises NoSystemd."""
@@ -291,13 +282,18 @@ def _interface(name: str) -> bytes:
 
 
 def _state(bus: Any, name: str) -> UnitState:
+    load, active, sub = (str(_property(bus, name, key)) for key in (b"LoadState", b"ActiveState", b"SubState"))
+    return UnitState(name, load, active, sub, *_details(bus, name))
+
+
+def _details(bus: Any, name: str) -> tuple[str, str, int]:
+    """Result, status line and time of the last change."""
     interface = _interface(name)
-    return UnitState(
-        name=name,
-        load=_property(bus, name, b"LoadState"),
-        active=_property(bus, name, b"ActiveState"),
-        sub=_property(bus, name, b"SubState"),
-        result=_property(bus, name, b"Result", interface=interface) if interface else "",
-        status=_property(bus, name, b"StatusText", interface=SERVICE) if interface == SERVICE else "",
-        since=int(_property(bus, name, b"StateChangeTimestamp", b"t")),
-    )
+    result = str(_property(bus, name, b"Result", interface=interface)) if interface else ""
+    since = int(_property(bus, name, b"StateChangeTimestamp", b"t"))
+    return result, _status(bus, name), since
+
+
+def _status(bus: Any, name: str) -> str:
+    """The status line of a service."""
+    return str(_property(bus, name, b"StatusText", interface=SERVICE)) if _interface(name) == SERVICE else ""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ENOSPC = 28  # the module errno costs more than its name is worth
 NO_SPACE = "make room there ('df -h', 'df -i'), then 'systemctl start drbdocfs.target'"
+NOT_FOLLOWED = "drbdocfs-follow.service cannot go on with it, for no record of it can be written"
+NOT_MARKED = "the split brain cannot be remembered over a reboot"
 
 
 class Layer:
@@ -55,19 +57,19 @@ class Layer:
         known = records.read(self.instance, self.kind) or {}
         return [known.get(key) or self.setting(key) for key in keys]
 
-    def hand_over(self, write: "Callable[[], None]") -> bool:
-        """Leave a record to the follow service, and wake it; False when it could not be written.
-
-        Only who fails hands over, and the reason why is more important than a record that cannot be written.
+    def leave(self, write: "Callable[[], None]", otherwise: str) -> bool:
+        """Write a record of a failure and wake the follow service; False, after ``otherwise`` was said, when it could
+        not be written: why the layer fails is more important, and must be told all the same.
         """
-        from drbdocfs_boot.tools import wake
+        from drbdocfs_boot.tools import wake  # only who fails leaves one
 
         try:
             write()
         except OSError as error:
-            self.say(f"drbdocfs-follow.service cannot go on with it: no record of it can be written: {error}")
+            self.say(f"{otherwise}: {error}")
             return False
-        wake.send(wake.FOLLOW)
+        finally:
+            wake.send(wake.FOLLOW)
         return True
 
     def forget(self) -> None:

@@ -6,7 +6,7 @@ import time
 from drbdocfs_boot import clusterconf
 from drbdocfs_boot.exits import EX_CONFIG, EX_UNAVAILABLE
 from drbdocfs_boot.helpers import address
-from drbdocfs_boot.helpers.base import Layer
+from drbdocfs_boot.helpers.base import NOT_FOLLOWED, Layer
 from drbdocfs_boot.tools import o2cb, records, system
 from drbdocfs_boot.tools.failure import Failure
 
@@ -95,7 +95,7 @@ def _leave_to_follow(layer: Layer, own: str) -> bool:
         for name in there:
             records.write(name, records.CLUSTER_ADDRESS, ADDRESS=own)
 
-    return layer.hand_over(write) and bool(there)
+    return layer.leave(write, NOT_FOLLOWED) and bool(there)
 
 
 def _patience() -> float:

@@ -4,7 +4,7 @@ import time
 
 from drbdocfs_boot.exits import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE
 from drbdocfs_boot.helpers import address
-from drbdocfs_boot.helpers.base import Layer, users_of
+from drbdocfs_boot.helpers.base import NOT_FOLLOWED, NOT_MARKED, Layer, users_of
 from drbdocfs_boot.kernellog import ADDRESS
 from drbdocfs_boot.tools import drbd, mounts, records
 from drbdocfs_boot.tools.failure import Failure
@@ -76,7 +76,7 @@ def _again(layer: Layer, verdict: Verdict) -> None:
     if verdict.go:
         return  # DRBD itself refused: that is no matter of waiting
     if verdict.kind == SPLIT_BRAIN:
-        layer.hand_over(lambda: records.mark_split_brain(layer.instance))
+        layer.leave(lambda: records.mark_split_brain(layer.instance), NOT_MARKED)
     values = {
         "RESOURCE": layer.setting("RESOURCE"),
         "DEVICE": layer.setting("DEVICE"),
@@ -88,7 +88,7 @@ def _again(layer: Layer, verdict: Verdict) -> None:
         "REASON": verdict.reason,
         "PID": "0",
     }
-    layer.hand_over(lambda: records.write(layer.instance, "waiting", **values))
+    layer.leave(lambda: records.write(layer.instance, "waiting", **values), NOT_FOLLOWED)
 
 
 def stop(layer: Layer) -> None:

@@ -12,7 +12,7 @@ import time
 from drbdocfs_boot.events import State
 from drbdocfs_boot.exits import EX_TEMPFAIL, EX_UNAVAILABLE
 from drbdocfs_boot.helpers import address
-from drbdocfs_boot.helpers.base import Layer
+from drbdocfs_boot.helpers.base import NOT_MARKED, Layer
 from drbdocfs_boot.kernellog import ADDRESS
 from drbdocfs_boot.tools import drbd, records, wake
 from drbdocfs_boot.tools.failure import Failure
@@ -65,12 +65,12 @@ def start(layer: Layer) -> int:
         wait.done(verdict)
         layer.say(f"{wait.resource}: {verdict.reason}")
         return verdict.status
-    handed_over = wait.late(verdict.kind, verdict.reason)
+    wait.late(verdict.kind, verdict.reason)
     if verdict.kind == SPLIT_BRAIN:
-        layer.hand_over(lambda: records.mark_split_brain(layer.instance))
+        layer.leave(lambda: records.mark_split_brain(layer.instance), NOT_MARKED)
     if verdict.final:
         records.remove(layer.instance, "proceed")  # given on another footing; what comes after it needs a new one
-    failure = _failure(wait, verdict, handed_over)
+    failure = _failure(wait, verdict)
     from drbdocfs_boot.tools import console
 
     console.say(f"drbdocfs: {layer.instance}: {failure.message}")
@@ -78,16 +78,14 @@ def start(layer: Layer) -> int:
     raise failure
 
 
-def _failure(wait: "Wait", verdict: Verdict, handed_over: bool) -> Failure:
+def _failure(wait: "Wait", verdict: Verdict) -> Failure:
     advice = verdict.advice.replace("STACK", wait.layer.instance)
     if verdict.final:
         return Failure(verdict.status, verdict.reason, advice)
-    if handed_over:
-        advice = "it goes on waiting in the background (drbdocfs-follow.service) and comes up by itself; " + advice
     return Failure(
         verdict.status,
         f"{wait.resource} was not ready after {clock(wait.boot_timeout)} (boot_timeout): {verdict.reason}",
-        advice,
+        "it goes on waiting in the background (drbdocfs-follow.service) and comes up by itself; " + advice,
     )
 
 
@@ -152,9 +150,9 @@ class Wait:
             PID=str(posix.getpid()),
         )
 
-    def late(self, kind: str, reason: str) -> bool:
-        """Hand over to the follow service; False when that could not be done."""
-        return self.layer.hand_over(lambda: self._record("late", kind, reason))
+    def late(self, kind: str, reason: str) -> None:
+        """Hand over to the follow service, to which the record of the beginning says enough once we have ended."""
+        self.layer.leave(lambda: self._record("late", kind, reason), "why it is late cannot be recorded")
 
     def done(self, verdict: Verdict) -> None:
         """The waiting is over, and well."""

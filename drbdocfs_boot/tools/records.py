@@ -66,7 +66,7 @@ def write(instance: str, kind: str, **values: str) -> None:
 def _replace(name: str, text: str, durable: bool = False) -> None:
     """The text under that name (a real path), whole or not at all; ``durable``: after a power cut, too.
 
-    Raises OSError, which names the file.
+    Raises OSError; that of a full disk names the file.
     The command writes records as well, with the umask of whoever runs it: all may read them, root alone may write.
     """
     place = name.rpartition("/")[0]

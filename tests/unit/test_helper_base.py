@@ -66,11 +66,9 @@ def test_a_record_that_cannot_be_written_hides_no_failure(
         raise OSError(errno.ENOSPC, "No space left on device", "/run/drbdocfs/web.waiting")
 
     layer = base.Layer("wait", "web")
-    assert layer.hand_over(lambda: None) is True
-    assert len(woken) == 1
-    assert layer.hand_over(full) is False
-    assert len(woken) == 1
+    assert layer.leave(lambda: None, "nobody knows") is True
+    assert layer.leave(full, "nobody knows") is False
+    assert len(woken) == 2
     assert capsys.readouterr().out == (
-        "web: drbdocfs-follow.service cannot go on with it: no record of it can be written:"
-        " [Errno 28] No space left on device: '/run/drbdocfs/web.waiting'\n"
+        "web: nobody knows: [Errno 28] No space left on device: '/run/drbdocfs/web.waiting'\n"
     )

@@ -616,11 +616,18 @@ def test_wait_says_why_it_fails_also_where_nothing_can_be_recorded(
     refuse_late_records(monkeypatch)
     failure = refusal(wait)
     assert (failure.status, failure.message[:16]) == (75, "r0 was not ready")
-    assert "background" not in failure.advice
-    assert "no record of it can be written: [Errno 28]" in capsys.readouterr().out
+    assert "why it is late cannot be recorded: [Errno 28]" in capsys.readouterr().out
+    # With the record of its beginning the follow service goes on all the same, once the process has ended.
+    assert "background" in failure.advice
+    record = records.read("web", "waiting") or {}
+    assert (record["STATE"], record["RESOURCE"], record["PID"]) == ("boot", "r0", str(os.getpid()))
+    drbd.write("/run/drbdocfs/web.waiting", "".join(f"{k}={v}\n" for k, v in {**record, "PID": "0"}.items()))
+    assert (records.waiting("web") or {})["STATE"] == "late"
 
 
-def test_a_split_brain_is_said_also_where_it_cannot_be_marked(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_brain_is_said_also_where_it_cannot_be_marked(
+    drbd: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def full(_: str) -> None:
         raise OSError(28, "No space left on device", "/var/lib/drbdocfs/web.split-brain")
 
@@ -629,6 +636,7 @@ def test_a_split_brain_is_said_also_where_it_cannot_be_marked(drbd: Box, monkeyp
     drbd.write("/state", STAND_ALONE.format(role="Secondary"))
     drbd.write("/dev/kmsg", "3,1,2,-;block drbd0: Split-Brain detected but unresolved, dropping connection!\n")
     assert refusal(wait).status == 65
+    assert "the split brain cannot be remembered over a reboot: [Errno 28]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

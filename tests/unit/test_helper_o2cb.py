@@ -114,7 +114,7 @@ def comes(box: Box, seconds: float) -> None:
 
 
 def test_it_says_what_is_missing_also_where_nothing_can_be_left_to_the_follow_service(
-    absent: Box, monkeypatch: pytest.MonkeyPatch
+    absent: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records.write("web", "attach", WAITED="0.9")
 
@@ -125,6 +125,7 @@ def test_it_says_what_is_missing_also_where_nothing_can_be_left_to_the_follow_se
     failure = refusal()
     assert "has not come to this host" in failure.message
     assert failure.advice == "'ip address' shows which are there"
+    assert "drbdocfs-follow.service cannot go on with it" in capsys.readouterr().out
 
 
 def test_it_waits_for_its_address_as_long_as_the_stacks_wait_in_all(absent: Box) -> None:
