@@ -11,9 +11,14 @@ from drbdocfs_boot.tools import drbd, mounts, records, system, wake
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.verdict import DISK_GONE, NOT_CONFIGURED
 
+TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
+if TYPE_CHECKING:
+    from drbdocfs_boot.tools.run import Result
+
 DISK_LIMIT = 30.0  # seconds that a disk may take to appear
 ADDRESS_LIMIT = 30.0  # seconds that this host's address may take to appear
 DOWN_LIMIT = 20.0  # seconds that udev's or blkid's hold on the device may last
+BUSY_LIMIT = 45.0  # seconds in which drbdadm is called again after it has given up on the kernel
 
 
 def start(layer: Layer) -> None:
@@ -46,12 +51,10 @@ def start(layer: Layer) -> None:
     )
     wake.send(wake.FOLLOW)
     what = "adjust" if there else "attach"
-    if there:
-        result = drbd.adjust(resource)
-    else:
+    if not there:
         # The disk is attached all the same; the wait, and later the follow service, connect when the address comes.
         layer.say(f"the address {own} has not come in {ADDRESS_LIMIT:.0f} s: attaching without connecting")
-        result = drbd.attach_only(resource, drbd.state(resource))
+    result = _bring_up(layer, resource, connect=there)
     if result.code != 0:
         # It may be an error for a part that does not matter here; the kernel's state decides.
         verdict = drbd.verdict(drbd.state(resource), resource)
@@ -60,6 +63,23 @@ def start(layer: Layer) -> None:
             raise Failure(verdict.status, f"{verdict.reason} after {said}", verdict.advice)
         layer.say(f"{said}; {resource} is up all the same")
     layer.say(f"{resource} attached")
+
+
+def _bring_up(layer: Layer, resource: str, connect: bool) -> "Result":
+    """Attach, and connect; again, where drbdadm has given up on a kernel that was busy.
+
+    It gives drbdsetup 5 seconds for all but the attach, and leaves it alone then, which many stacks at once on a slow
+    machine need more than once; what has been done by then is there, and the rest is done the next time.
+    """
+    deadline = time.monotonic() + BUSY_LIMIT
+    pause = 1.0
+    while True:
+        result = drbd.adjust(resource) if connect else drbd.attach_only(resource, drbd.state(resource))
+        if not drbd.gave_up(result) or time.monotonic() + pause >= deadline:
+            return result
+        layer.say(f"DRBD is busy, trying again: {result.said}")
+        time.sleep(pause)
+        pause *= 2
 
 
 def stop(layer: Layer) -> None:

@@ -162,12 +162,21 @@ def adjust(resource: str, limit: float = 60.0) -> Result:
     return run(["drbdadm", "adjust", resource], limit)
 
 
+def gave_up(result: Result) -> bool:
+    """True when drbdadm did not wait for the end of its drbdsetup (drbd-utils, drbdadm_main.c: 5 s for most commands).
+
+    "Command 'drbdsetup-84 new-minor r3 3 0' did not terminate within 5 seconds", exit 20.
+    """
+    return result.code != 0 and "did not terminate within" in result.said
+
+
 def attach_only(resource: str, current: State) -> Result:
     """Attach the disk without connecting, for a host whose address has not come.
 
     ``adjust`` and ``up`` refuse then as a whole ("IP not found on this host"); these three do not look at addresses.
     """
-    steps = [] if current.configured else ["new-resource", "new-minor"]
+    steps = [] if current.configured else ["new-resource"]
+    steps += [] if current.devices else ["new-minor"]
     if not current.devices or any(d.get("disk") == "Diskless" for d in current.devices.values()):
         steps.append("attach")
     result = Result(0, "", "")

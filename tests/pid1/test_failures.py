@@ -61,6 +61,7 @@ def hiccups(number: int) -> list[str]:
     """Failures that pass: the next attempt of the helper succeeds."""
     resource = f"r{number}"
     return [
+        f"rule drbdadm adjust {resource}: code=20 times=1 say=did_not_terminate_within_5_seconds",
         f"rule drbdadm primary {resource}: code=11 times=1 say=state_changes",
         f"rule drbdsetup secondary {resource}: code=11 times=1 say=held_open",
         f"rule drbdsetup down {resource}: code=11 times=1 say=held_open",

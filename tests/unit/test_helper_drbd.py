@@ -139,6 +139,44 @@ def test_boot_and_shutdown_ask_drbd_for_its_state_only_where_that_decides(drbd: 
     ]  # fmt: skip
 
 
+BUSY = """echo "Command 'drbdsetup-84 new-minor r0 0 0' did not terminate within 5 seconds" >&2; exit 20"""
+
+
+@pytest.mark.parametrize("own", ["ipv4 127.0.0.1", "ipv4 192.0.2.99"])
+def test_attach_calls_drbdadm_again_where_it_gave_up_on_a_busy_kernel(
+    drbd: Box, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    monkeypatch.setattr(attach, "ADDRESS_LIMIT", 0.1)
+    pauses: list[float] = []
+    monkeypatch.setattr(attach.time, "sleep", pauses.append)
+    half = "printf 'exists resource name:r0 role:Secondary suspended:no\\nexists -\\n' > $ROOT/state"
+    once = f"adjust|new-minor) if ! [ -e $ROOT/busy ]; then :> $ROOT/busy; {half}; {BUSY}; fi; "
+    drbd.tool("drbdadm", DRBDADM.replace("adjust|attach)", f"{once} :;; esac; case $1 in adjust|attach)"))
+    dump(drbd, address=own)
+    attach.start(Layer("attach", "web"))
+    done = [call.split()[1] for call in drbd.calls if call.startswith("drbdadm")]
+    # Without its address it attaches only, and goes on where it was.
+    assert done[1:] == (
+        ["adjust", "adjust"]
+        if "127" in own
+        else ["new-resource", "new-minor", "new-minor", "attach"]
+    )
+    assert 1.0 in pauses
+
+
+def test_attach_gives_up_on_a_kernel_that_stays_busy_in_drbdadms_words(
+    drbd: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attach, "BUSY_LIMIT", 1.2)
+    drbd.tool("drbdadm", DRBDADM.replace("adjust|attach)", f"adjust) {BUSY} ;; attach)"))
+    failure = refusal(attach)
+    assert failure.message == (
+        "DRBD resource r0 is not configured in the kernel after 'drbdadm adjust r0' (exit 20):"
+        " Command 'drbdsetup-84 new-minor r0 0 0' did not terminate within 5 seconds"
+    )
+    assert drbd.calls.count("drbdadm adjust r0") == 2
+
+
 def test_attach_stop_tries_down_again_while_something_holds_the_device(
     drbd: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
