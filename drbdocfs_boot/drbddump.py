@@ -20,15 +20,23 @@ class Description:
 
     ``volumes``: (device node, disk) in order; ``address``: this host's first address without the port ("" when not
     given); ``peers``: (host name, "ADDRESS:PORT") of the other hosts, the address "" where there is none.  Those with
-    a disk come first: of three hosts one may be there for DRBD 9's quorum only.
+    a disk come first: of three hosts one may be there for DRBD 9's quorum only.  ``internal``: disks that have DRBD's
+    metadata on themselves.
     """
 
-    __slots__ = ("address", "peers", "volumes")
+    __slots__ = ("address", "internal", "peers", "volumes")
 
-    def __init__(self, volumes: "list[tuple[str, str]]", address: str, peers: "list[tuple[str, str]]") -> None:
+    def __init__(
+        self,
+        volumes: "list[tuple[str, str]]",
+        address: str,
+        peers: "list[tuple[str, str]]",
+        internal: "list[str]",
+    ) -> None:
         self.volumes = volumes
         self.address = address
         self.peers = peers
+        self.internal = internal
 
 
 def tokens(text: str) -> "Iterator[tuple[str, int, bool]]":
@@ -108,15 +116,16 @@ def parse(text: str, host: str) -> "Description | None":
     host = own_name(addresses, host)
     if host not in addresses:
         return None
-    volumes = []
+    volumes, internal = [], []
     ours = own.get(host, {})
     for volume in sorted(set(common) | set(ours), key=lambda text: (len(text), text)):
         keys = {**common.get(volume, {}), **ours.get(volume, {})}
         if "device" in keys:
             volumes.append((keys["device"], keys.get("disk", "none")))
+            internal += [keys["disk"]] if keys.get("meta-disk") == "internal" and "disk" in keys else []
     others = sorted((name for name in addresses if name != host), key=lambda name: _diskless(own.get(name, {}), common))
     peers = [(name, addresses[name]) for name in others]
-    return Description(volumes, _without_port(addresses[host]), peers)
+    return Description(volumes, _without_port(addresses[host]), peers, internal)
 
 
 def net_options(text: str) -> "dict[str, str]":
@@ -151,7 +160,7 @@ def _statement(
     common: "dict[str, dict[str, str]]",
     own: "dict[str, dict[str, dict[str, str]]]",
 ) -> None:
-    if words[:1] not in (["address"], ["host"], ["device"], ["disk"]) or len(path) > _DEEPEST:
+    if words[:1] not in (["address"], ["host"], ["device"], ["disk"], ["meta-disk"]) or len(path) > _DEEPEST:
         return
     heads = [section[:1] for section in path]
     hosts = next((section[1:] for section in path if section[:1] == ["on"]), None)
@@ -160,7 +169,7 @@ def _statement(
             addresses[name] = addresses.get(name) or words[-1]
     elif words[:1] == ["host"] and "address" in words and len(words) > 3:
         addresses[words[1]] = addresses.get(words[1]) or words[-1]  # in connection { } or path { }
-    elif words[:1] in (["device"], ["disk"]) and len(words) > 1:
+    elif words[:1] in (["device"], ["disk"], ["meta-disk"]) and len(words) > 1:
         if any(head in (["disk"], ["net"], ["connection"]) for head in heads):
             return
         volume = next((section[1] for section in path if section[:1] == ["volume"] and len(section) > 1), "0")

@@ -38,6 +38,8 @@ def start(layer: Layer) -> None:
     began = time.monotonic()
     for disk in disks:
         _await_disk(layer, disk)
+    for disk in described.internal:
+        _distrust(layer, resource, disk, disk == loop)
     own = described.address
     there = not own or address.wait(layer, own, ADDRESS_LIMIT)
     peer, peer_address = described.peers[0] if described.peers else ("", "")
@@ -63,6 +65,37 @@ def start(layer: Layer) -> None:
             raise Failure(verdict.status, f"{verdict.reason} after {said}", verdict.advice)
         layer.say(f"{said}; {resource} is up all the same")
     layer.say(f"{resource} attached")
+
+
+def _distrust(layer: Layer, resource: str, disk: str, file: bool) -> None:
+    """Have everything resynchronized after the power has gone while this node was the target of a resync.
+
+    Where a block of a resync has arrived, DRBD clears its bit and now and then writes the bitmap, without a flush of
+    the disk (update_on_disk_bitmap in drbd_worker.c; 9 is alike).  What a disk had in its cache, and above all what a
+    loop device had in the page cache and in its file system's journal, is gone then, and DRBD takes it for done: the
+    nodes end UpToDate with different data.  At the end of a resync, and at a change of the connection, it does flush.
+    """
+    found = drbd.on_disk(disk)
+    if found is None or not found.cut_short:
+        return
+    if any(device.get("disk") != "Diskless" for device in drbd.state(resource).devices.values()):
+        return  # it is up, and in a resync just now
+    if not file:
+        layer.say(
+            f"{resource} was the target of a resync when its end came: if {disk} has a cache that does not survive"
+            f" that, have all of it resynchronized, by 'drbdadm invalidate {resource}' when it is connected"
+        )
+        return
+    layer.say(f"{resource} was the target of a resync when its end came: all of it is resynchronized, not the rest")
+    result = drbd.invalidate(resource)
+    if result.code != 0:
+        raise Failure(
+            EX_UNAVAILABLE,
+            f"{resource} was the target of a resync when its end came, which its file may not have outlived, and"
+            f" 'drbdadm invalidate {resource}' failed (exit {result.code}): {result.said}",
+            f"'drbdadm down {resource}', 'drbdadm invalidate {resource}', then"
+            f" 'systemctl start drbdocfs@{layer.instance}.target'",
+        )
 
 
 def _bring_up(layer: Layer, resource: str, connect: bool) -> "Result":

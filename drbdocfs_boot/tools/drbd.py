@@ -16,6 +16,7 @@ from drbdocfs_boot.verdict import STAND_ALONE, Verdict, judge, no_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from drbdocfs_boot.drbddump import Description
+    from drbdocfs_boot.drbdmd import Metadata
     from drbdocfs_boot.metadata import Proof, Slot
 
 # drbdadm and drbdsetup exit codes (drbd-utils, drbdsetup.h / shared_main): 10 also for an unknown resource,
@@ -147,6 +148,25 @@ def describe(resource: str) -> "Description":
     return found
 
 
+def on_disk(disk: str) -> "Metadata | None":
+    """The superblock of internal metadata as the disk itself has it, without a process; None when there is none.
+
+    Of a resource that is down: DRBD writes past the page cache of ``disk`` while it has it.
+    """
+    from drbdocfs_boot import drbdmd
+
+    try:
+        fd = posix.open(system.path(disk), posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return drbdmd.parse(posix.pread(fd, drbdmd.BLOCK, max(0, drbdmd.offset(posix.lseek(fd, 0, 2)))))
+    except OSError:
+        return None
+    finally:
+        posix.close(fd)
+
+
 def net_options(resource: str, limit: float = 20.0) -> "dict[str, str]":
     """The options of the ``net`` sections of a resource, as they are configured.  Raises Failure."""
     from drbdocfs_boot import drbddump
@@ -185,6 +205,11 @@ def attach_only(resource: str, current: State) -> Result:
         if result.code != 0:
             break
     return result
+
+
+def invalidate(resource: str) -> Result:
+    """Mark all local data of a resource that is down as out of sync, in the metadata on its disks (drbdmeta)."""
+    return run(["drbdadm", "invalidate", resource], 60)
 
 
 def primary(resource: str) -> Result:

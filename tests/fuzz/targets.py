@@ -185,7 +185,7 @@ def _ocfs2() -> list[bytes]:
 def _drbdmd() -> list[bytes]:
     return [
         (2048).to_bytes(8, "big") + bytes(48) + (1).to_bytes(4, "big") + magic.to_bytes(4, "big") + bytes(64)
-        for magic in drbdmd.MAGICS
+        for magic in (*drbdmd.MAGIC_8, drbdmd.MAGIC_9)
     ]
 
 

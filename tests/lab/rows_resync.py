@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import stack
 from .fault import Case, fault
 from .node import Node
+from .provision import BACKING_FILE
 from .situations import RESOURCE_FILE, TARGET, checksum, write
 
 GROUP = "resync"
@@ -62,6 +63,38 @@ def target_cut(case: Case) -> None:
     case.power_cut(case.two)
     case.power_on(case.two)
     case.two.wait_until("grep -q 'cs:SyncTarget' /proc/drbd", 60)
+    case.down_and_waiting(case.two)
+
+
+# DRBD writes its bitmap for each part of the disk that is done, without a flush. What of that has got to the disk, as
+# by the kernel's own writeback of dirty pages, is there afterwards; the blocks that it speaks of have no place in their
+# file yet, for the file system's journal follows some seconds later.
+_DIE = f"""\
+import ctypes, os, time
+fd = os.open({BACKING_FILE!r}, os.O_RDONLY)
+size = os.fstat(fd).st_size
+bitmap = lambda: os.pread(fd, 40960, size - 45056)
+before = bitmap()
+while bitmap() == before:
+    time.sleep(0.02)
+ctypes.CDLL(None).sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(0), 7)
+open("/proc/sysrq-trigger", "w").write("b")
+"""
+
+
+@fault("resync-target-dies-after-a-bitmap-write", "all is resynchronized, not what the bitmap has left, and the attach"
+       " says so; the target comes up when it is whole", group=GROUP, seconds=330)  # fmt: skip
+def target_dies(case: Case) -> None:
+    case.short_limits()
+    _under_way(case)
+    case.two.put_text("/run/die", _DIE)
+    case.two.run("sysctl --quiet kernel.sysrq=1; systemd-run --quiet python3 /run/die")
+    case.one.wait_until("grep -q 'cs:WFConnection' /proc/drbd", 240)
+    case.power_cut(case.two)
+    case.power_on(case.two)
+    case.two.wait_until("grep -q 'cs:SyncTarget' /proc/drbd", 60)
+    said = case.two.run("journalctl --boot --output=cat --unit=drbdocfs-attach@web.service")
+    case.must("all of it is resynchronized" in said, f"the attach says\n{said}")
     case.down_and_waiting(case.two)
 
 

@@ -16,12 +16,14 @@ from typing import ClassVar
 
 import pytest
 
+from drbdocfs_boot import drbdmd
 from drbdocfs_boot.helpers import address, attach, promote, wait
 from drbdocfs_boot.helpers.base import Layer
 from drbdocfs_boot.tools import journal, netlink, records, wake
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Process
 
+from .checktree import metadata
 from .conftest import Box
 
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
@@ -148,7 +150,7 @@ def test_attach_calls_drbdadm_again_where_it_gave_up_on_a_busy_kernel(
 ) -> None:
     monkeypatch.setattr(attach, "ADDRESS_LIMIT", 0.1)
     pauses: list[float] = []
-    monkeypatch.setattr(attach.time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", pauses.append)
     half = "printf 'exists resource name:r0 role:Secondary suspended:no\\nexists -\\n' > $ROOT/state"
     once = f"adjust|new-minor) if ! [ -e $ROOT/busy ]; then :> $ROOT/busy; {half}; {BUSY}; fi; "
     drbd.tool("drbdadm", DRBDADM.replace("adjust|attach)", f"{once} :;; esac; case $1 in adjust|attach)"))
@@ -175,6 +177,67 @@ def test_attach_gives_up_on_a_kernel_that_stays_busy_in_drbdadms_words(
         " Command 'drbdsetup-84 new-minor r0 0 0' did not terminate within 5 seconds"
     )
     assert drbd.calls.count("drbdadm adjust r0") == 2
+
+
+def target_of_a_resync(box: Box, flags: int = 0x04) -> None:
+    """The disk below DRBD as one that was target of a resync when the power went; ``flags``: of its metadata."""
+    data = bytearray(2 * drbdmd.BLOCK)
+    data[drbdmd.BLOCK :] = metadata(1000, 80, flags, magic=0x8374026C)
+    (box.root / "dev/loop7").write_bytes(data)
+
+
+def test_a_file_that_was_target_of_a_resync_when_the_power_went_is_resynchronized_as_a_whole(
+    drbd: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target_of_a_resync(drbd)
+    attach.start(Layer("attach", "web"))
+    assert drbd.calls == [
+        "drbdadm dump r0", "drbdsetup events2 --now --statistics r0", "drbdadm invalidate r0", "drbdadm adjust r0",
+    ]  # fmt: skip
+    assert "r0 was the target of a resync when its end came: all of it is resynchronized" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [0x00, 0x11, 0x17, 0x80])
+def test_after_any_other_end_the_rest_alone_is_resynchronized(drbd: Box, flags: int) -> None:
+    target_of_a_resync(drbd, flags)
+    attach.start(Layer("attach", "web"))
+    assert drbd.calls == ["drbdadm dump r0", "drbdadm adjust r0"]
+
+
+def test_a_resync_that_runs_is_left_alone(drbd: Box) -> None:
+    target_of_a_resync(drbd)
+    drbd.write("/state", READY.format(role="Secondary").replace("disk:UpToDate", "disk:Inconsistent", 1))
+    attach.start(Layer("attach", "web"))
+    assert not [call for call in drbd.calls if "invalidate" in call]
+
+
+def test_stale_metadata_on_a_disk_whose_metadata_lie_elsewhere_say_nothing(drbd: Box) -> None:
+    target_of_a_resync(drbd)
+    drbd.write("/dump", (drbd.root / "dump").read_text().replace("meta-disk internal", "meta-disk /dev/vdc"))
+    attach.start(Layer("attach", "web"))
+    assert drbd.calls == ["drbdadm dump r0", "drbdadm adjust r0"]
+
+
+def test_of_a_real_disk_it_is_said_only(drbd: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    target_of_a_resync(drbd)
+    drbd.monkeypatch.delenv("DRBDOCFS_LOOP_DEVICE")
+    attach.start(Layer("attach", "web"))
+    assert not [call for call in drbd.calls if "invalidate" in call]
+    assert "if /dev/loop7 has a cache that does not survive that" in capsys.readouterr().out
+
+
+def test_attach_refuses_where_the_whole_resync_cannot_be_had(drbd: Box) -> None:
+    target_of_a_resync(drbd)
+    drbd.tool("drbdadm", DRBDADM.replace("dump) ", "invalidate) echo 'Device is configured!' >&2; exit 20 ;; dump) "))
+    failure = refusal(attach)
+    assert failure.message == (
+        "r0 was the target of a resync when its end came, which its file may not have outlived, and"
+        " 'drbdadm invalidate r0' failed (exit 20): Device is configured!"
+    )
+    assert failure.advice == (
+        "'drbdadm down r0', 'drbdadm invalidate r0', then 'systemctl start drbdocfs@web.target'"
+    )
+    assert not [call for call in drbd.calls if "adjust" in call]
 
 
 def test_attach_stop_tries_down_again_while_something_holds_the_device(

@@ -90,12 +90,30 @@ def test_not_foreign() -> None:
 
 
 def test_metadata_of_drbd() -> None:
-    found = drbdmd.parse(metadata(1000, 80))
-    assert found == drbdmd.Metadata(512000, 40960, True)
-    assert drbdmd.parse(metadata(1000, 80, flags=0x12)) == drbdmd.Metadata(512000, 40960, False)
-    assert drbdmd.parse(metadata(1000, 80, magic=0x8374026D)) == found
+    for magic in (0x8374026B, 0x8374026C, 0x8374026D):
+        found = drbdmd.parse(metadata(1000, 80, magic=magic))
+        assert found is not None
+        assert (found.size, found.length, found.consistent) == (512000, 40960, True)
     assert drbdmd.parse(metadata(1000, 80, magic=0x8374026A)) is None
     assert drbdmd.parse(b"\0" * 79) is None
+
+
+@pytest.mark.parametrize(
+    # Flags and magic as DRBD 8.4.11 left them in the lab.
+    ("flags", "magic", "cut_short"),
+    [
+        (0x04, 0x8374026C, True),  # the power went in a resync of which it was the target
+        (0x00, 0x8374026C, False),  # taken down in a resync, or its peer went before
+        (0x17, 0x8374026C, False),  # the power went while both were UpToDate
+        (0x11, 0x8374026C, False),  # taken down, UpToDate
+        (0x80, 0x8374026B, False),  # new
+        (0x04, 0x8374026D, False),  # DRBD 9 has another flag there
+    ],
+)
+def test_the_metadata_of_a_target_whose_power_went_in_a_resync(flags: int, magic: int, cut_short: bool) -> None:
+    found = drbdmd.parse(metadata(1000, 80, flags, magic))
+    assert found is not None
+    assert found.cut_short == cut_short
 
 
 @pytest.mark.parametrize(
