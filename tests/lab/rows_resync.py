@@ -55,8 +55,8 @@ def _under_way(case: Case) -> None:
     case.down_and_waiting(case.two)
 
 
-@fault("resync-power-cut-target", "the source writes on; the target goes on with the resync at its next boot, and comes"
-       " up when it is whole", group=GROUP, seconds=280)  # fmt: skip
+@fault("resync-power-cut-target", "the source writes on; the target's file is resynchronized from its start at its next"
+       " boot, and it comes up when that is whole", group=GROUP, seconds=280)  # fmt: skip
 def target_cut(case: Case) -> None:
     case.short_limits()
     _under_way(case)
