@@ -17,7 +17,16 @@ from drbdocfs_boot.verdict import (
     may_promote,
 )
 
-PROMOTE_LIMIT = 20.0  # seconds for "the state is changing just now", e.g. both nodes promote at once
+TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer")
+
+# Seconds for "the state is changing just now", e.g. both nodes promote at once, and for a kernel that is busy: of many
+# stacks at once on a slow machine.
+PROMOTE_LIMIT = 40.0
 DEMOTE_LIMIT = 20.0  # seconds that udev or blkid may hold the device open
 # Seconds for an unmount that is still going on, before we unmount ourselves, and in all.
 UNMOUNT_GRACE = 3.0
@@ -35,7 +44,9 @@ def start(layer: Layer) -> None:
     own = (records.read(layer.instance, "attach") or {}).get("ADDRESS", "")
     deadline = time.monotonic() + PROMOTE_LIMIT
     while True:
-        state = drbd.state(resource)
+        state = _answer(layer, deadline, lambda: drbd.state(resource))
+        if state is None:
+            continue
         if state.resource.get("role") == "Primary":
             break
         # Between the wait's end and now the peer may have gone: look again, the wait's answer may be old.
@@ -50,7 +61,9 @@ def start(layer: Layer) -> None:
             _again(layer, verdict)
             raise Failure(verdict.status, f"not promoted: {verdict.reason}", verdict.advice)
         if may_promote(verdict, state, alone):
-            result = drbd.primary(resource)
+            result = _answer(layer, deadline, lambda: drbd.primary(resource))
+            if result is None:
+                continue
             if result.code == 0:
                 break
             reason = f"'drbdadm primary {resource}' failed (exit {result.code}): {result.said}"
@@ -69,6 +82,17 @@ def start(layer: Layer) -> None:
             )
         time.sleep(0.3)
     layer.say(f"{resource} is Primary")
+
+
+def _answer(layer: Layer, deadline: float, ask: "Callable[[], Answer]") -> "Answer | None":
+    """What a tool answers; None where it has hung and there is time for another try.  Raises Failure."""
+    try:
+        return ask()
+    except Failure as failure:
+        if failure.status != EX_TEMPFAIL or time.monotonic() >= deadline:
+            raise
+        layer.say(failure.message)
+        return None
 
 
 def _again(layer: Layer, verdict: Verdict) -> None:

@@ -19,6 +19,7 @@ import pytest
 from drbdocfs_boot import drbdmd
 from drbdocfs_boot.helpers import address, attach, promote, wait
 from drbdocfs_boot.helpers.base import Layer
+from drbdocfs_boot.tools import drbd as tools_drbd
 from drbdocfs_boot.tools import journal, netlink, records, wake
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Process
@@ -1114,6 +1115,37 @@ def test_a_state_that_is_changing_is_tried_again(drbd: Box) -> None:
     )
     promote.start(Layer("promote", "web"))
     assert [c for c in drbd.calls if "primary" in c] == ["drbdadm primary r0"] * 2
+
+
+@pytest.mark.parametrize("hangs", ["state", "primary"])
+def test_a_tool_that_hangs_once_does_not_fail_the_promotion(
+    drbd: Box, monkeypatch: pytest.MonkeyPatch, hangs: str
+) -> None:
+    drbd.write("/state", READY.format(role="Secondary"))
+    real = getattr(tools_drbd, hangs)
+    calls: list[str] = []
+
+    def once(resource: str) -> object:
+        calls.append(resource)
+        if len(calls) == 1:
+            raise Failure(75, f"'drbdsetup {hangs}' was not done after 20 s")
+        return real(resource)
+
+    monkeypatch.setattr(tools_drbd, hangs, once)
+    promote.start(Layer("promote", "web"))
+    assert calls == ["r0", "r0"]
+
+
+def test_a_tool_that_goes_on_hanging_fails_the_promotion_in_its_words(
+    drbd: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hung(resource: str) -> object:
+        raise Failure(75, "'drbdsetup events2' was not done after 20 s")
+
+    monkeypatch.setattr(tools_drbd, "state", hung)
+    monkeypatch.setattr(promote, "PROMOTE_LIMIT", 0.2)
+    failure = refusal(promote)
+    assert (failure.status, failure.message) == (75, "'drbdsetup events2' was not done after 20 s")
 
 
 def test_never_forced() -> None:
