@@ -20,8 +20,8 @@ class Description:
 
     ``volumes``: (device node, disk) in order; ``address``: this host's first address without the port ("" when not
     given); ``peers``: (host name, "ADDRESS:PORT") of the other hosts, the address "" where there is none.  Those with
-    a disk come first: of three hosts one may be there for DRBD 9's quorum only.  ``internal``: disks that have DRBD's
-    metadata on themselves.
+    a disk come first: of three hosts one may be there for DRBD 9's quorum only.  ``internal``: (volume, disk) of the
+    disks that have DRBD's metadata on themselves.
     """
 
     __slots__ = ("address", "internal", "peers", "volumes")
@@ -31,7 +31,7 @@ class Description:
         volumes: "list[tuple[str, str]]",
         address: str,
         peers: "list[tuple[str, str]]",
-        internal: "list[str]",
+        internal: "list[tuple[str, str]]",
     ) -> None:
         self.volumes = volumes
         self.address = address
@@ -116,13 +116,15 @@ def parse(text: str, host: str) -> "Description | None":
     host = own_name(addresses, host)
     if host not in addresses:
         return None
-    volumes, internal = [], []
+    volumes: "list[tuple[str, str]]" = []
+    internal: "list[tuple[str, str]]" = []
     ours = own.get(host, {})
     for volume in sorted(set(common) | set(ours), key=lambda text: (len(text), text)):
         keys = {**common.get(volume, {}), **ours.get(volume, {})}
         if "device" in keys:
             volumes.append((keys["device"], keys.get("disk", "none")))
-            internal += [keys["disk"]] if keys.get("meta-disk") == "internal" and "disk" in keys else []
+            if keys.get("meta-disk") == "internal" and "disk" in keys:
+                internal.append((volume, keys["disk"]))
     others = sorted((name for name in addresses if name != host), key=lambda name: _diskless(own.get(name, {}), common))
     peers = [(name, addresses[name]) for name in others]
     return Description(volumes, _without_port(addresses[host]), peers, internal)

@@ -38,8 +38,8 @@ def start(layer: Layer) -> None:
     began = time.monotonic()
     for disk in disks:
         _await_disk(layer, disk)
-    for disk in described.internal:
-        _distrust(layer, resource, disk, disk == loop)
+    for volume, disk in described.internal:
+        _distrust(layer, f"{resource}/{volume}", disk, disk == loop)
     own = described.address
     there = not own or address.wait(layer, own, ADDRESS_LIMIT)
     peer, peer_address = described.peers[0] if described.peers else ("", "")
@@ -67,7 +67,7 @@ def start(layer: Layer) -> None:
     layer.say(f"{resource} attached")
 
 
-def _distrust(layer: Layer, resource: str, disk: str, file: bool) -> None:
+def _distrust(layer: Layer, volume: str, disk: str, file: bool) -> None:
     """Have everything resynchronized after the power has gone while this node was the target of a resync.
 
     Where a block of a resync has arrived, DRBD clears its bit and now and then writes the bitmap, without a flush of
@@ -78,22 +78,23 @@ def _distrust(layer: Layer, resource: str, disk: str, file: bool) -> None:
     found = drbd.on_disk(disk)
     if found is None or not found.cut_short:
         return
+    resource = volume.partition("/")[0]
     if any(device.get("disk") != "Diskless" for device in drbd.state(resource).devices.values()):
         return  # it is up, and in a resync just now
     if not file:
         layer.say(
-            f"{resource} was the target of a resync when its end came: if {disk} has a cache that does not survive"
-            f" that, have all of it resynchronized, by 'drbdadm invalidate {resource}' when it is connected"
+            f"{volume} was the target of a resync when its end came: if {disk} has a cache that does not survive"
+            f" that, have all of it resynchronized, by 'drbdadm invalidate {volume}' when it is connected"
         )
         return
-    layer.say(f"{resource} was the target of a resync when its end came: all of it is resynchronized, not the rest")
-    result = drbd.invalidate(resource)
+    layer.say(f"{volume} was the target of a resync when its end came: all of it is resynchronized, not the rest")
+    result = drbd.invalidate(volume)
     if result.code != 0:
         raise Failure(
             EX_UNAVAILABLE,
-            f"{resource} was the target of a resync when its end came, which its file may not have outlived, and"
-            f" 'drbdadm invalidate {resource}' failed (exit {result.code}): {result.said}",
-            f"'drbdadm down {resource}', 'drbdadm invalidate {resource}', then"
+            f"{volume} was the target of a resync when its end came, which its file may not have outlived, and"
+            f" 'drbdadm invalidate {volume}' failed (exit {result.code}): {result.said}",
+            f"'drbdadm down {resource}', 'drbdadm invalidate {volume}', then"
             f" 'systemctl start drbdocfs@{layer.instance}.target'",
         )
 

@@ -207,9 +207,10 @@ def attach_only(resource: str, current: State) -> Result:
     return result
 
 
-def invalidate(resource: str) -> Result:
-    """Mark all local data of a resource that is down as out of sync, in the metadata on its disks (drbdmeta)."""
-    return run(["drbdadm", "invalidate", resource], 60)
+def invalidate(volume: str) -> Result:
+    """Mark all local data of a volume (``RESOURCE/NUMBER``) as out of sync; of a resource that is down drbdadm has
+    drbdmeta write that to the disk."""
+    return run(["drbdadm", "invalidate", volume], 60)
 
 
 def primary(resource: str) -> Result:

@@ -39,7 +39,7 @@ def test_every_dump_for_both_hosts(
     found = parse(text(name), host)
     assert found is not None
     assert found.volumes == volumes
-    assert found.internal == [disk for _, disk in volumes]
+    assert found.internal == [(str(number), disk) for number, (_, disk) in enumerate(volumes)]
     assert found.address == addresses[host]
     port = "[{}]:7789" if ":" in addresses[other] else "{}:7789"
     assert found.peers == [(other, port.format(addresses[other]))]

@@ -193,9 +193,9 @@ def test_a_file_that_was_target_of_a_resync_when_the_power_went_is_resynchronize
     target_of_a_resync(drbd)
     attach.start(Layer("attach", "web"))
     assert drbd.calls == [
-        "drbdadm dump r0", "drbdsetup events2 --now --statistics r0", "drbdadm invalidate r0", "drbdadm adjust r0",
+        "drbdadm dump r0", "drbdsetup events2 --now --statistics r0", "drbdadm invalidate r0/0", "drbdadm adjust r0",
     ]  # fmt: skip
-    assert "r0 was the target of a resync when its end came: all of it is resynchronized" in capsys.readouterr().out
+    assert "r0/0 was the target of a resync when its end came: all of it is resynchronized" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flags", [0x00, 0x11, 0x17, 0x80])
@@ -232,11 +232,11 @@ def test_attach_refuses_where_the_whole_resync_cannot_be_had(drbd: Box) -> None:
     drbd.tool("drbdadm", DRBDADM.replace("dump) ", "invalidate) echo 'Device is configured!' >&2; exit 20 ;; dump) "))
     failure = refusal(attach)
     assert failure.message == (
-        "r0 was the target of a resync when its end came, which its file may not have outlived, and"
-        " 'drbdadm invalidate r0' failed (exit 20): Device is configured!"
+        "r0/0 was the target of a resync when its end came, which its file may not have outlived, and"
+        " 'drbdadm invalidate r0/0' failed (exit 20): Device is configured!"
     )
     assert failure.advice == (
-        "'drbdadm down r0', 'drbdadm invalidate r0', then 'systemctl start drbdocfs@web.target'"
+        "'drbdadm down r0', 'drbdadm invalidate r0/0', then 'systemctl start drbdocfs@web.target'"
     )
     assert not [call for call in drbd.calls if "adjust" in call]
 
