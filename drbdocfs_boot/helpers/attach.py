@@ -15,9 +15,11 @@ TYPE_CHECKING = False  # as typing has it, whose import would be paid for at eac
 if TYPE_CHECKING:
     from drbdocfs_boot.tools.run import Result
 
+TURN = "/run/drbdocfs-attach.lock"
 DISK_LIMIT = 30.0  # seconds that a disk may take to appear
 ADDRESS_LIMIT = 30.0  # seconds that this host's address may take to appear
 DOWN_LIMIT = 20.0  # seconds that udev's or blkid's hold on the device may last
+TURN_LIMIT = 75.0  # seconds for the attaches of other stacks that came first
 BUSY_LIMIT = 45.0  # seconds in which drbdadm is called again after it has given up on the kernel
 
 
@@ -102,18 +104,47 @@ def _distrust(layer: Layer, volume: str, disk: str, file: bool) -> None:
 def _bring_up(layer: Layer, resource: str, connect: bool) -> "Result":
     """Attach, and connect; again, where drbdadm has given up on a kernel that was busy.
 
-    It gives drbdsetup 5 seconds for all but the attach, and leaves it alone then, which many stacks at once on a slow
-    machine need more than once; what has been done by then is there, and the rest is done the next time.
+    It gives drbdsetup 5 seconds for all but the attach, and leaves it alone then.  What has been done by that time is
+    there, and the rest is done the next time.
     """
-    deadline = time.monotonic() + BUSY_LIMIT
-    pause = 1.0
+    turn = _turn()
+    try:
+        deadline = time.monotonic() + BUSY_LIMIT
+        pause = 1.0
+        while True:
+            result = drbd.adjust(resource) if connect else drbd.attach_only(resource, drbd.state(resource))
+            if not drbd.gave_up(result) or time.monotonic() + pause >= deadline:
+                return result
+            layer.say(f"DRBD is busy, trying again: {result.said}")
+            time.sleep(pause)
+            pause *= 2
+    finally:
+        if turn is not None:
+            posix.close(turn)  # and with it the lock
+
+
+def _turn() -> "int | None":
+    """Wait until no other stack of this host attaches; the descriptor that has the lock, or None without one.
+
+    DRBD's kernel part does one command at a time.  Those of many stacks at once wait there for each other, longer than
+    drbdadm does.  It is a courtesy: who has waited long enough, or cannot have the file, goes on.
+    """
+    try:
+        fd = posix.open(system.path(TURN), posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    deadline = time.monotonic() + TURN_LIMIT
+    pause = 0.02
     while True:
-        result = drbd.adjust(resource) if connect else drbd.attach_only(resource, drbd.state(resource))
-        if not drbd.gave_up(result) or time.monotonic() + pause >= deadline:
-            return result
-        layer.say(f"DRBD is busy, trying again: {result.said}")
+        try:
+            posix.lockf(fd, posix.F_TLOCK, 0)
+            return fd
+        except OSError:
+            if time.monotonic() >= deadline:
+                posix.close(fd)
+                return None
         time.sleep(pause)
-        pause *= 2
+        pause = min(pause * 2, 0.25)
 
 
 def stop(layer: Layer) -> None:
