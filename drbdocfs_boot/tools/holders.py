@@ -101,6 +101,16 @@ def _link(name: str) -> str:
         return ""  # gone meanwhile, or a kernel thread
 
 
+def _program(place: str) -> "str | None":
+    """The program of a process, "" where it cannot be told; None for what has no memory of its own."""
+    try:
+        return posix.readlink(system.path(place + "exe"))
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+
+
 def _below(path: str, targets: "list[str]") -> bool:
     return any(path == target or path.startswith(target.rstrip("/") + "/") for target in targets)
 
@@ -155,7 +165,10 @@ def _processes(device: str, table: "list[mounts.Mount]", targets: "list[str]", n
         place = f"/proc/{pid}/"
         below = targets
         space = None
-        name = _link(place + "ns/mnt")
+        # A kernel thread has no program, and there are hundreds of them.  Nor has a process on its way out, which may
+        # hang in the close of a file of ours.
+        program = _program(place)
+        name = "" if program is None else _link(place + "ns/mnt")
         if name and own_space and name != own_space:
             if name not in spaces:
                 spaces[name] = _Space(pid, device, table)
@@ -163,9 +176,12 @@ def _processes(device: str, table: "list[mounts.Mount]", targets: "list[str]", n
             # What a path means depends on who says it.
             below = space.targets
         ways = []
-        if below:
-            for link, words in (("cwd", "working directory"), ("root", "root directory"), ("exe", "program")):
-                path = _link(place + link)
+        if below and program is not None:
+            for path, words in (
+                (_link(place + "cwd"), "working directory"),
+                (_link(place + "root"), "root directory"),
+                (program, "program"),
+            ):
                 if path and _below(path, below):
                     ways.append(f"{words} {path}")
         if below or nodes:
@@ -183,7 +199,7 @@ def _processes(device: str, table: "list[mounts.Mount]", targets: "list[str]", n
         if ways:
             found.append(_holder(pid, ways))
             continue
-        if below:
+        if below and program is not None:
             silent.append((pid, below))
         if space is not None and space.stays:
             stays.append((pid, name, space))

@@ -80,6 +80,29 @@ def test_a_process_and_how_it_holds(host: Box, what: dict[str, str], how: str) -
     assert of_mount() == [f"worker (pid 12, user www-data, cron.service): {how}"]
 
 
+def test_a_process_that_hangs_on_its_way_out_holds_by_its_files(host: Box) -> None:
+    """It has no memory any more, and with it no program, while its files are still being closed."""
+    process(host, 12, cwd="/mnt/web", fds=("/mnt/web/log",), state="D")
+    (host.root / "proc/12/exe").unlink()
+    assert of_mount() == ["worker (pid 12, user www-data, cron.service): open file /mnt/web/log"]
+
+
+def test_of_a_kernel_thread_nothing_is_asked_but_its_files(host: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    process(host, 12, flags=holders.KERNEL_THREAD)
+    (host.root / "proc/12/exe").unlink()
+    asked: list[str] = []
+    real = holders._link
+
+    def watched(name: str) -> str:
+        asked.append(name)
+        return real(name)
+
+    monkeypatch.setattr(holders, "_link", watched)
+    assert of_mount() == []
+    assert not [name for name in asked if name.startswith("/proc/12/")]
+    assert [name for name in asked if name.startswith("/proc/1/")]
+
+
 @pytest.mark.parametrize("path", ["/mnt/website", "/mnt", "/", "/mnt/web2/file", "pipe:[/mnt/web]"])
 def test_what_only_looks_alike(host: Box, path: str) -> None:
     process(host, 12, cwd=path if path.startswith("/") else "/", fds=(path,), maps=f"1-2 r--p 0 0:0 3 {path}\n")
