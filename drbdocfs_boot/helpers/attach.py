@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from drbdocfs_boot.tools.run import Result
 
 TURN = "/run/drbdocfs-attach.lock"
+TURNS = 4  # attaches side by side: a disk that is slow holds up nobody else where there are fewer stacks
 DISK_LIMIT = 30.0  # seconds that a disk may take to appear
 ADDRESS_LIMIT = 30.0  # seconds that this host's address may take to appear
 DOWN_LIMIT = 20.0  # seconds that udev's or blkid's hold on the device may last
@@ -124,7 +125,7 @@ def _bring_up(layer: Layer, resource: str, connect: bool) -> "Result":
 
 
 def _turn() -> "int | None":
-    """Wait until no other stack of this host attaches; the descriptor that has the lock, or None without one.
+    """Wait until few other stacks of this host attach; the descriptor that has the lock, or None without one.
 
     DRBD's kernel part does one command at a time.  Those of many stacks at once wait there for each other, longer than
     drbdadm does.  It is a courtesy: who has waited long enough, or cannot have the file, goes on.
@@ -136,13 +137,16 @@ def _turn() -> "int | None":
     deadline = time.monotonic() + TURN_LIMIT
     pause = 0.02
     while True:
-        try:
-            posix.lockf(fd, posix.F_TLOCK, 0)
-            return fd
-        except OSError:
-            if time.monotonic() >= deadline:
-                posix.close(fd)
-                return None
+        for turn in range(TURNS):
+            try:
+                posix.lseek(fd, turn, 0)
+                posix.lockf(fd, posix.F_TLOCK, 1)
+                return fd
+            except OSError:
+                pass
+        if time.monotonic() >= deadline:
+            posix.close(fd)
+            return None
         time.sleep(pause)
         pause = min(pause * 2, 0.25)
 

@@ -180,31 +180,40 @@ def test_attach_gives_up_on_a_kernel_that_stays_busy_in_drbdadms_words(
     assert drbd.calls.count("drbdadm adjust r0") == 2
 
 
-HOLD = "import posix, sys; fd = posix.open(sys.argv[1], 66, 0o600); posix.lockf(fd, posix.F_LOCK, 0); print(flush=True)"
+HOLD = (
+    "import posix, sys; fd = posix.open(sys.argv[1], 66, 0o600); posix.lockf(fd, posix.F_TLOCK, int(sys.argv[2]));"
+    " print(flush=True)"
+)
 
 
-@pytest.mark.parametrize("limit", [0.3, 60.0])
+@pytest.mark.parametrize(
+    ("taken", "freed", "limit", "least"),
+    [(attach.TURNS, 60.0, 0.3, 0.3), (attach.TURNS, 1.0, 60.0, 1.0), (attach.TURNS - 1, 60.0, 60.0, 0.0)],
+)
 def test_attaches_take_turns_but_nobody_waits_for_ever(
-    drbd: Box, monkeypatch: pytest.MonkeyPatch, limit: float
+    drbd: Box, monkeypatch: pytest.MonkeyPatch, taken: int, freed: float, limit: float, least: float
 ) -> None:
     monkeypatch.setattr(attach, "TURN_LIMIT", limit)
     (drbd.root / "run").mkdir(exist_ok=True)
     file = drbd.root / "run/drbdocfs-attach.lock"
     other = subprocess.Popen(
-        [sys.executable, "-c", HOLD + "; input()", str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", HOLD + "; input()", str(file), str(taken)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert other.stdin is not None
     assert other.stdout is not None
     other.stdout.readline()
     began = time.monotonic()
-    threading.Timer(1.0, other.stdin.close).start()
+    timer = threading.Timer(freed, other.stdin.close)
+    timer.start()
     attach.start(Layer("attach", "web"))
     took = time.monotonic() - began
     assert drbd.calls[-1] == "drbdadm adjust r0"
-    assert 0.3 <= took < 1.0 if limit < 1.0 else 1.0 <= took < 10.0
+    assert least <= took < 20.0
+    timer.cancel()
+    other.stdin.close()
     other.wait()
     # And it is let go of, also where the process lives on.
-    subprocess.run([sys.executable, "-c", HOLD, str(file)], check=True, timeout=10, capture_output=True)
+    subprocess.run([sys.executable, "-c", HOLD, str(file), "0"], check=True, timeout=10, capture_output=True)
 
 
 def target_of_a_resync(box: Box, flags: int = 0x04) -> None:
