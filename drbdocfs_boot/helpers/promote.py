@@ -81,7 +81,19 @@ def start(layer: Layer) -> None:
                 f"'systemctl start drbdocfs@{layer.instance}.target' tries again",
             )
         time.sleep(0.3)
+    _awaited_no_more(layer)
     layer.say(f"{resource} is Primary")
+
+
+def _awaited_no_more(layer: Layer) -> None:
+    """What an earlier promotion left for the follow service (see _again) is done with; a wait removes it as well, but
+    none runs where only the promotion had failed."""
+    if records.read(layer.instance, "waiting") is None:
+        return
+    from drbdocfs_boot.tools import wake  # only who was late needs it
+
+    records.remove(layer.instance, "waiting")
+    wake.send(wake.FOLLOW)
 
 
 def _answer(layer: Layer, deadline: float, ask: "Callable[[], Answer]") -> "Answer | None":

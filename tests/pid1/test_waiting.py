@@ -252,6 +252,22 @@ def test_peer_that_comes_and_goes_makes_no_tight_loop(node: Machine) -> None:
     assert starts(node) <= 4
 
 
+@pytest.mark.slow
+def test_peer_that_goes_before_the_promotion_and_comes_later(node: Machine) -> None:
+    """The wait was done, the promotion was not: it is waited on, and nothing waits any more once it is up."""
+    late(node)
+    world.plan(node, READY, f"rule {PRIMARY}: code=11 say=State_change_failed")
+    promote = "drbdocfs-promote@web.service"
+    node.until(lambda: world.states(node, [promote])[promote] == "activating", LIMIT, "the promotion")
+    world.plan(node, NEVER)
+    node.until(lambda: world.states(node, [promote])[promote] == "failed", 60, "the promotion's failure")
+    found = record(node, "waiting")
+    assert found is not None
+    assert (found["STATE"], found["KIND"]) == ("late", "waiting")
+    world.plan(node, READY)
+    comes_up(node)
+
+
 # What the administrator stopped stays stopped.
 
 

@@ -1083,6 +1083,18 @@ def test_the_follow_service_waits_on_when_the_peer_has_gone(drbd: Box, monkeypat
     assert woken(follow)
 
 
+def test_nobody_waits_any_more_after_the_promotion(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No wait runs again where only the promotion had failed."""
+    monkeypatch.setattr(promote, "PROMOTE_LIMIT", 0.5)
+    drbd.write("/state", ALONE.format(role="Secondary"))
+    refusal(promote)
+    follow = wake.listen(wake.FOLLOW)
+    drbd.write("/state", READY.format(role="Secondary"))
+    promote.start(Layer("promote", "web"))
+    assert records.read("web", "waiting") is None
+    assert woken(follow)
+
+
 def test_promotion_alone_needs_the_word_of_the_wait(drbd: Box) -> None:
     drbd.write("/state", ALONE.format(role="Secondary"))
     records.write("web", "alone", WHY="when_alone = always", TIME="1")
