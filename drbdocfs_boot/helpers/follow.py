@@ -4,6 +4,7 @@ It follows ``drbdsetup events2`` for all resources and
 
 * puts what happens into the journal (observe.py, messages.py),
 * starts a stack that was not ready in its boot_timeout as soon as it may come up (verdict.py),
+* starts one again whose promotion DRBD has refused although both nodes are ready, after a pause,
 * connects a resource again that is StandAlone because its address was not on this host, once it is back,
 * starts a stack again whose O2CB has given its own address up, once it is there,
 * remembers a split brain until both nodes are in step again,
@@ -36,6 +37,7 @@ from drbdocfs_boot.verdict import (
     ALONE_REFUSED,
     NO_ADDRESS,
     READY,
+    REFUSED,
     RESYNCING,
     SPLIT_BRAIN,
     STARTING,
@@ -416,7 +418,7 @@ class Follow:
         else:
             self._connect_again(stack, now)
         if stack.waiting is not None:
-            if stack.verdict.go:
+            if _may_start(stack):
                 self._start(stack, now, stack.verdict.reason)
         elif stack.lacks and self._listening() and address.present(stack.lacks):
             self._start(stack, now, f"O2CB's address {stack.lacks} has come")
@@ -505,9 +507,10 @@ class Follow:
         self._tell([Message(kind, reason=why, **fields)])
 
     def _start_due(self, stack: Stack) -> "float | None":
+        refused = records.number((stack.waiting or {}).get("NOT_BEFORE", ""), 0.0)
         if stack.started is None:
-            return None
-        return stack.started + (START_EVERY if stack.started_news != stack.news else START_AGAIN)
+            return refused or None
+        return max(refused, stack.started + (START_EVERY if stack.started_news != stack.news else START_AGAIN))
 
     def _look_for_ocfs2(self, stack: Stack, now: float) -> None:
         """DRBD is connected again; an OCFS2 that both still mount must have found its peer again as well."""
@@ -670,7 +673,7 @@ class Follow:
             left = self._alone_due(stack)
             if left is not None and left > now:
                 found.append(left)
-            if stack.verdict.go if stack.waiting is not None else stack.lacks and address.present(stack.lacks):
+            if _may_start(stack) if stack.waiting is not None else stack.lacks and address.present(stack.lacks):
                 found.append(self._start_due(stack))
             if stack.no_address_since is not None and self._connect_due(stack) > now:
                 found.append(self._connect_due(stack))  # after that it is the address that is waited for
@@ -756,6 +759,15 @@ def _peer_behind(state: State) -> str:
     if gone == {False} and disks <= {"Diskless", "Failed", "Inconsistent"}:
         return f"the peer's disk was {' and '.join(sorted(disks))}"
     return ""
+
+
+def _may_start(stack: Stack) -> bool:
+    """What DRBD has refused while the peer was there is not done without the peer by a policy: that asks the fence-peer
+    handler, which may have been asked already.  The administrator's word is another matter."""
+    refused = stack.waiting is not None and stack.waiting.get("KIND") == REFUSED
+    if refused and stack.verdict.kind == ALONE:
+        return records.read(stack.name, "proceed") is not None
+    return stack.verdict.go
 
 
 def _is_late(waiting: "dict[str, str]") -> bool:

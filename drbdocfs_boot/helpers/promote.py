@@ -10,9 +10,9 @@ from drbdocfs_boot.tools import drbd, mounts, records
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.verdict import (
     READY,
+    REFUSED,
     SPLIT_BRAIN,
     STAND_ALONE,
-    Verdict,
     judge,
     may_promote,
 )
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Seconds for "the state is changing just now", e.g. both nodes promote at once, and for a kernel that is busy: of many
 # stacks at once on a slow machine.
 PROMOTE_LIMIT = 40.0
+REFUSED_PAUSE = 60.0  # seconds until the follow service has a promotion tried again that DRBD has refused for so long
 DEMOTE_LIMIT = 20.0  # seconds that udev or blkid may hold the device open
 # Seconds for an unmount that is still going on, before we unmount ourselves, and in all.
 UNMOUNT_GRACE = 3.0
@@ -44,7 +45,7 @@ def start(layer: Layer) -> None:
     own = (records.read(layer.instance, "attach") or {}).get("ADDRESS", "")
     deadline = time.monotonic() + PROMOTE_LIMIT
     while True:
-        state = _answer(layer, deadline, lambda: drbd.state(resource))
+        state = _answer(layer, deadline, alone, lambda: drbd.state(resource))
         if state is None:
             continue
         if state.resource.get("role") == "Primary":
@@ -58,10 +59,10 @@ def start(layer: Layer) -> None:
             records.remove(layer.instance, "alone")
             alone = False
         if verdict.final:
-            _again(layer, verdict)
+            _again(layer, verdict.kind, verdict.reason)
             raise Failure(verdict.status, f"not promoted: {verdict.reason}", verdict.advice)
         if may_promote(verdict, state, alone):
-            result = _answer(layer, deadline, lambda: drbd.primary(resource))
+            result = _answer(layer, deadline, alone, lambda: drbd.primary(resource))
             if result is None:
                 continue
             if result.code == 0:
@@ -74,11 +75,15 @@ def start(layer: Layer) -> None:
         else:
             reason = verdict.reason
         if time.monotonic() >= deadline:
-            _again(layer, verdict)
+            if verdict.go:
+                _again(layer, REFUSED, reason)
+            else:
+                _again(layer, verdict.kind, verdict.reason)
             raise Failure(
                 EX_TEMPFAIL,
                 f"{resource} could not be promoted in {PROMOTE_LIMIT:.0f} s: {reason}",
-                f"'systemctl start drbdocfs@{layer.instance}.target' tries again",
+                f"'systemctl start drbdocfs@{layer.instance}.target' tries again; drbdocfs-follow.service does so by"
+                " itself",
             )
         time.sleep(0.3)
     _awaited_no_more(layer)
@@ -96,34 +101,40 @@ def _awaited_no_more(layer: Layer) -> None:
     wake.send(wake.FOLLOW)
 
 
-def _answer(layer: Layer, deadline: float, ask: "Callable[[], Answer]") -> "Answer | None":
+def _answer(layer: Layer, deadline: float, alone: bool, ask: "Callable[[], Answer]") -> "Answer | None":
     """What a tool answers; None where it has hung and there is time for another try.  Raises Failure."""
     try:
         return ask()
     except Failure as failure:
-        if failure.status != EX_TEMPFAIL or time.monotonic() >= deadline:
+        if failure.status != EX_TEMPFAIL:
+            raise
+        if time.monotonic() >= deadline:
+            if not alone:
+                _again(layer, REFUSED, failure.message)
             raise
         layer.say(failure.message)
         return None
 
 
-def _again(layer: Layer, verdict: Verdict) -> None:
-    """The wait's answer does not hold any more (the peer went in between): the follow service waits on."""
-    if verdict.go:
-        return  # DRBD itself refused: that is no matter of waiting
-    if verdict.kind == SPLIT_BRAIN:
+def _again(layer: Layer, kind: str, reason: str) -> None:
+    """The wait's answer does not hold any more (the peer went in between), or DRBD does not do with the peer there what
+    it should be able to (REFUSED): the follow service waits on, or has it tried again after a while."""
+    if kind == SPLIT_BRAIN:
         layer.leave(lambda: records.mark_split_brain(layer.instance), NOT_MARKED)
+    now = time.monotonic()
     values = {
         "RESOURCE": layer.setting("RESOURCE"),
         "DEVICE": layer.setting("DEVICE"),
-        "BEGAN": f"{time.monotonic():.3f}",
+        "BEGAN": f"{now:.3f}",
         "WHEN_ALONE": layer.setting("WHEN_ALONE"),
         "PEER_TIMEOUT": layer.setting("PEER_TIMEOUT"),
         "STATE": "late",
-        "KIND": verdict.kind,
-        "REASON": verdict.reason,
+        "KIND": kind,
+        "REASON": reason,
         "PID": "0",
     }
+    if kind == REFUSED:
+        values["NOT_BEFORE"] = f"{now + REFUSED_PAUSE:.3f}"
     layer.leave(lambda: records.write(layer.instance, "waiting", **values), NOT_FOLLOWED)
 
 

@@ -25,7 +25,7 @@ from .stack import LAYERS, MOUNTPOINT, is_mounted
 GROUP = "software"
 MODULES = "/lib/modules/$(uname -r)/kernel"
 CLUSTER_CONF = "/etc/ocfs2/cluster.conf"
-WRAPPER = "/usr/local/sbin/drbdsetup"
+WRAPPERS = "/usr/local/sbin"
 NO_PEER = """table inet lab {
 chain in { type filter hook input priority -300; tcp sport 7789 drop; tcp dport 7789 drop; }
 }
@@ -292,10 +292,11 @@ def helper_out_of_memory(case: Case) -> None:
     )  # fmt: skip
 
 
-def hanging(case: Case, node: Node, when: str) -> None:
-    """A drbdsetup before the real one that hangs whenever a shell condition holds."""
-    case.afterwards(lambda: node.run(f"rm -f {WRAPPER}"))
-    node.put_text(WRAPPER, f"#!/bin/sh\nif {when}; then exec sleep 1000; fi\nexec /usr/sbin/drbdsetup \"$@\"\n", 0o755)
+def hanging(case: Case, node: Node, when: str, tool: str = "drbdsetup") -> None:
+    """A tool before the real one that hangs whenever a shell condition holds."""
+    wrapper = f"{WRAPPERS}/{tool}"
+    case.afterwards(lambda: node.run(f"rm -f {wrapper}"))
+    node.put_text(wrapper, f"#!/bin/sh\nif {when}; then exec sleep 1000; fi\nexec /usr/sbin/{tool} \"$@\"\n", 0o755)
     node.run("sync")
 
 
@@ -315,6 +316,23 @@ def drbdsetup_hangs(case: Case) -> None:
     named(case, node, "was not done after")
     case.put_back()
     start(node)
+
+
+@fault(
+    "promotion-hangs",
+    "at boot: login within the limit, named; it answers again and the stack is up by itself",
+    group=GROUP,
+    seconds=260.0,
+)
+def promotion_hangs(case: Case) -> None:
+    node = case.two
+    stopped(case, node)
+    hanging(case, node, 'test "$1" = primary -a ! -e /run/drbdadm-answers', "drbdadm")
+    rebooted(case, node)
+    stays_down(case, node)
+    named(case, node, "waits in the background (drbdocfs-follow.service): 'drbdadm primary r0' was not done after")
+    node.run("touch /run/drbdadm-answers")
+    await_up([node])
 
 
 @fault(

@@ -268,6 +268,23 @@ def test_peer_that_goes_before_the_promotion_and_comes_later(node: Machine) -> N
     comes_up(node)
 
 
+@pytest.mark.slow
+def test_promotion_that_drbd_refuses_for_long_comes_up_by_itself(node: Machine) -> None:
+    world.configure(node, world.stack("web"))
+    # 40 s of one refusal after the other at the boot; then the follow service has it tried again.
+    world.plan(node, f"rule {PRIMARY}: code=11 say=In_transient_state")
+    assert 40 <= node.boot(limit=60) < 55
+    promote = "drbdocfs-promote@web.service"
+    assert world.states(node, [promote, WAIT]) == {promote: "failed", WAIT: "active"}
+    status = node.call("drbdocfs", "status").stdout
+    assert "waits in the background (drbdocfs-follow.service): 'drbdadm primary r0' failed (exit 11)" in status
+    world.plan(node, READY)
+    time.sleep(WHILE)
+    assert world.states(node, [promote]) == {promote: "failed"}
+    node.until(lambda: world.states(node, [promote])[promote] == "active", 75, "the promotion")
+    comes_up(node)
+
+
 # What the administrator stopped stays stopped.
 
 

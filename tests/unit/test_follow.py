@@ -193,11 +193,13 @@ def waiting(
     timeout: float = 60.0,
     began: float | None = None,
     pid: int = os.getpid(),
+    kind: str = "waiting",
+    **more: str,
 ) -> None:
     records.write(
         "web", "waiting", RESOURCE="r0", DEVICE="/dev/drbd0", STATE=state, WHEN_ALONE=when_alone,
         PEER_TIMEOUT=str(int(timeout * 1_000_000)), BEGAN=f"{time.monotonic() if began is None else began:.3f}",
-        KIND="waiting", REASON="", PID=str(pid),
+        KIND=kind, REASON="", PID=str(pid), **more,
     )  # fmt: skip
 
 
@@ -276,6 +278,32 @@ def test_a_late_stack_is_started_when_the_peer_comes(service: Service) -> None:
     service.stream("change resource name:r0 role:Primary\n")
     time.sleep(0.5)
     assert len(service.starts()) == 1
+
+
+def test_a_refused_promotion_is_tried_again_after_a_pause(service: Service) -> None:
+    attached()
+    waiting(kind="refused", NOT_BEFORE=f"{time.monotonic() + 2.0:.3f}")
+    service.stream(READY)
+    service.start()
+    service.until(lambda: service.status == "web: ready")
+    time.sleep(0.5)
+    assert service.starts() == []
+    # Nothing but the clock wakes it.
+    service.until(lambda: len(service.starts()) == 1)
+
+
+def test_a_refused_promotion_is_not_tried_alone_without_order(service: Service) -> None:
+    """A policy asks the fence-peer handler, which may have been asked already."""
+    attached()
+    waiting(when_alone="always", timeout=0.1, kind="refused", NOT_BEFORE=f"{time.monotonic():.3f}")
+    service.stream(ALONE)
+    service.start()
+    service.until(lambda: "when_alone = always" in service.status)
+    time.sleep(0.5)
+    assert service.starts() == []
+    records.write("web", "proceed")
+    service.wake()
+    service.until(lambda: len(service.starts()) == 1)
 
 
 @pytest.mark.parametrize("state", [None, "boot"])

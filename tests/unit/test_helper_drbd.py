@@ -1083,6 +1083,38 @@ def test_the_follow_service_waits_on_when_the_peer_has_gone(drbd: Box, monkeypat
     assert woken(follow)
 
 
+TRANSIENT = "'drbdadm primary r0' failed (exit 11): 0: State change failed: (-18) In transient state"
+
+
+def test_what_drbd_refuses_with_the_peer_there_is_tried_again_later(
+    drbd: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promote, "PROMOTE_LIMIT", 0.5)
+    drbd.write("/state", READY.format(role="Secondary"))
+    drbd.tool("drbdadm", "echo '0: State change failed: (-18) In transient state' >&2; exit 11")
+    follow = wake.listen(wake.FOLLOW)
+    began = time.monotonic()
+    failure = refusal(promote)
+    assert (failure.status, failure.message) == (75, f"r0 could not be promoted in 0 s: {TRANSIENT}")
+    assert failure.advice.endswith("tries again; drbdocfs-follow.service does so by itself")
+    record = records.read("web", "waiting")
+    assert record is not None
+    assert (record["STATE"], record["KIND"], record["REASON"]) == ("late", "refused", TRANSIENT)
+    assert 59 < float(record["NOT_BEFORE"]) - began < 65
+    assert woken(follow)
+
+
+def test_what_is_refused_to_a_node_alone_waits_for_the_policy_again(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promote, "PROMOTE_LIMIT", 0.5)
+    records.write("web", "alone", WHY="when_alone = always", TIME="1")
+    drbd.write("/state", ALONE.format(role="Secondary"))
+    drbd.tool("drbdadm", "echo '0: State change failed: (-7) Refusing to be Primary' >&2; exit 11")
+    assert refusal(promote).status == 75
+    record = records.read("web", "waiting")
+    assert record is not None
+    assert (record["STATE"], record["KIND"], "NOT_BEFORE" in record) == ("late", "waiting", False)
+
+
 def test_nobody_waits_any_more_after_the_promotion(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """No wait runs again where only the promotion had failed."""
     monkeypatch.setattr(promote, "PROMOTE_LIMIT", 0.5)
@@ -1194,6 +1226,13 @@ def test_a_tool_that_goes_on_hanging_fails_the_promotion_in_its_words(
     monkeypatch.setattr(promote, "PROMOTE_LIMIT", 0.2)
     failure = refusal(promote)
     assert (failure.status, failure.message) == (75, "'drbdsetup events2' was not done after 20 s")
+    record = records.read("web", "waiting")
+    assert record is not None
+    assert (record["STATE"], record["KIND"], record["REASON"]) == ("late", "refused", failure.message)
+    records.remove("web", "waiting")
+    records.write("web", "alone", WHY="when_alone = always", TIME="1")
+    assert refusal(promote).status == 75
+    assert records.read("web", "waiting") is None
 
 
 def test_never_forced() -> None:

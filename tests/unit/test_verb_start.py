@@ -181,6 +181,18 @@ def test_late_is_no_failure_of_the_stack(system: Systemd, capsys: pytest.Capture
     assert "'drbdocfs proceed web'" in captured.err
 
 
+def test_a_refused_promotion_is_late_and_going_alone_no_advice(
+    system: Systemd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system.script = [DOWN, DOWN, {"drbdocfs-promote@web.service": "failed could not be promoted in 40 s"}]
+    system.on_look = lambda _: records.write("web", "waiting", STATE="late", KIND="refused", REASON="transient state")
+    assert main(["start", "web"]) == 75
+    captured = capsys.readouterr()
+    assert "web is late: transient state" in captured.out
+    assert "'journalctl -k' on both hosts may say why DRBD refuses it" in captured.err
+    assert "proceed" not in captured.err
+
+
 @pytest.mark.parametrize(("kind", "status"), [("split-brain", 65), ("standalone", 1)])
 def test_what_waiting_cannot_mend_is_a_failure(
     system: Systemd, kind: str, status: int, capsys: pytest.CaptureFixture[str]
