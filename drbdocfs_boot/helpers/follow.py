@@ -209,6 +209,8 @@ class Follow:
                 stack.news += 1
             stack.device = attach.get("DEVICE") or (waiting or {}).get("DEVICE", "")
             late = waiting if waiting is not None and _is_late(waiting) else None
+            if late is not None and late != stack.waiting:
+                late = self._abandoned(name, late)
             if late != stack.waiting:
                 stack.waiting = late
                 stack.began = None if late is None else records.number(late.get("BEGAN", ""), now)
@@ -224,6 +226,19 @@ class Follow:
         if known != self.known:
             self.known = known
             self.layers_due = now + LAYERS_AFTER
+
+    def _abandoned(self, name: str, late: "dict[str, str]") -> "dict[str, str]":
+        """The record of a wait that was killed, and could not write that it is late: written now, for another process
+        may get its number and would be taken for it."""
+        stored = records.read(name, "waiting")
+        if stored is None or _is_late(stored) or stored.get("PID") != late.get("PID"):
+            return late  # it said so itself, or another one has begun
+        late = {**late, "PID": "0"}
+        try:
+            records.write(name, "waiting", **late)
+        except OSError as error:
+            _say(f"<4>{name}: {error}")
+        return late
 
     def _tool(self, now: float) -> None:
         """events2 runs while there is a stack and a module; without either it would only load the module."""
