@@ -155,14 +155,20 @@ def stop(layer: Layer) -> None:
     """Take the resource down.  Succeeds when it is down already, or DRBD is not there at all."""
     resource, device = layer.recorded("RESOURCE", "DEVICE")
     # First of all nobody may bring up again what is being stopped.
-    for kind in ("waiting", records.CLUSTER_ADDRESS, "proceed", "alone", "survivor", "fencing"):
-        records.remove(layer.instance, kind)
+    _forget_what_is_awaited(layer)
     wake.send(wake.FOLLOW)
     if drbd.loaded():
         _down(resource, device)
     records.remove(layer.instance, "fence-lock")  # nobody calls the handler of a resource that is down
+    # The follow service may just have been writing one of them.
+    _forget_what_is_awaited(layer)
     layer.forget()
     layer.say(f"{resource} down")
+
+
+def _forget_what_is_awaited(layer: Layer) -> None:
+    for kind in ("waiting", records.CLUSTER_ADDRESS, "proceed", "alone", "survivor", "fencing"):
+        records.remove(layer.instance, kind)
 
 
 def _down(resource: str, device: str) -> None:

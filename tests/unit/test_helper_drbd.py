@@ -129,6 +129,17 @@ def test_attach_adjusts_and_stop_takes_down_without_drbdadm(drbd: Box) -> None:
     assert (drbd.root / "state").read_text() == "exists -\n"
 
 
+def test_what_was_stopped_is_not_awaited_whoever_wrote_that_meanwhile(drbd: Box) -> None:
+    """The follow service reads a record and writes it anew; the stop may come in between."""
+    attach.start(Layer("attach", "web"))
+    records.write("web", "waiting", STATE="late")
+    again = "cp $ROOT/run/drbdocfs/web.attach $ROOT/run/drbdocfs/web.waiting; "
+    drbd.tool("drbdsetup", DRBDSETUP.replace("down) ", "down) " + again))
+    attach.stop(Layer("attach", "web"))
+    assert "drbdsetup down r0" in drbd.calls
+    assert records.instances("waiting") == records.instances("attach") == []
+
+
 def test_boot_and_shutdown_ask_drbd_for_its_state_only_where_that_decides(drbd: Box) -> None:
     attach.start(Layer("attach", "web"))
     assert drbd.calls == ["drbdadm dump r0", "drbdadm adjust r0"]
