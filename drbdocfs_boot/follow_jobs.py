@@ -31,7 +31,7 @@ from drbdocfs_boot.tools import drbd, holders, mounts, records, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import find
 from drbdocfs_boot.tools.run import run as run_tool
-from drbdocfs_boot.verdict import FINAL, REFUSED, RESYNCING, SPLIT_BRAIN, Verdict, clock
+from drbdocfs_boot.verdict import FINAL, RESYNCING, SPLIT_BRAIN, Verdict, clock
 
 EVERY = 1.0  # seconds between two looks where no signal comes; the clock on a terminal moves with it
 SHARE = 4.0  # the least pause between two looks, in lengths of a look, but no more than EVERY
@@ -226,7 +226,7 @@ class Follow:
                     f"'drbdocfs status --watch {stack.name}' shows it; "
                     + (
                         "'journalctl -k' on both hosts may say why DRBD refuses it"
-                        if kind == REFUSED
+                        if kind == records.REFUSED
                         else f"'drbdocfs proceed {stack.name}' goes on without the peer"
                     ),
                 )

@@ -40,8 +40,6 @@ NOT_CONFIGURED = "not-configured"
 NO_MODULE = "no-module"
 STOPPED = "stopped"
 STARTING = "starting"
-# No verdict: why a stack waits whose peer is there, and whose promotion DRBD has refused all the same.
-REFUSED = "refused"
 
 # Each verdict has an exit status of its own, so that a script can tell them apart.  Where sysexits has a fitting
 # name it is used, else a number that means nothing else to systemd (79 to 199).

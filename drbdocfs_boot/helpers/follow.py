@@ -37,7 +37,6 @@ from drbdocfs_boot.verdict import (
     ALONE_REFUSED,
     NO_ADDRESS,
     READY,
-    REFUSED,
     RESYNCING,
     SPLIT_BRAIN,
     STARTING,
@@ -779,7 +778,7 @@ def _peer_behind(state: State) -> str:
 def _may_start(stack: Stack) -> bool:
     """What DRBD has refused while the peer was there is not done without the peer by a policy: that asks the fence-peer
     handler, which may have been asked already.  The administrator's word is another matter."""
-    refused = stack.waiting is not None and stack.waiting.get("KIND") == REFUSED
+    refused = stack.waiting is not None and stack.waiting.get("KIND") == records.REFUSED
     if refused and stack.verdict.kind == ALONE:
         return records.read(stack.name, "proceed") is not None
     return stack.verdict.go

@@ -10,7 +10,6 @@ from drbdocfs_boot.tools import drbd, mounts, records
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.verdict import (
     READY,
-    REFUSED,
     SPLIT_BRAIN,
     STAND_ALONE,
     judge,
@@ -76,7 +75,7 @@ def start(layer: Layer) -> None:
             reason = verdict.reason
         if time.monotonic() >= deadline:
             if verdict.go:
-                _again(layer, REFUSED, reason)
+                _again(layer, records.REFUSED, reason)
             else:
                 _again(layer, verdict.kind, verdict.reason)
             raise Failure(
@@ -110,7 +109,7 @@ def _answer(layer: Layer, deadline: float, alone: bool, ask: "Callable[[], Answe
             raise
         if time.monotonic() >= deadline:
             if not alone:
-                _again(layer, REFUSED, failure.message)
+                _again(layer, records.REFUSED, failure.message)
             raise
         layer.say(failure.message)
         return None
@@ -133,7 +132,7 @@ def _again(layer: Layer, kind: str, reason: str) -> None:
         "REASON": reason,
         "PID": "0",
     }
-    if kind == REFUSED:
+    if kind == records.REFUSED:
         values["NOT_BEFORE"] = f"{now + REFUSED_PAUSE:.3f}"
     layer.leave(lambda: records.write(layer.instance, "waiting", **values), NOT_FOLLOWED)
 
