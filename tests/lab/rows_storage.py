@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from . import stack
-from .fault import Case, fault
+from .fault import WRITES, Case, fault
 from .mending import named, rebooted, refused_at_boot, script, start, stays_down, stopped
 from .node import Node
 from .provision import BACKING_FILE, LOOP
@@ -252,6 +252,32 @@ def failed_disk_stopped(case: Case) -> None:
         diskless(case, node)
     stopped(case, node)
     start(node)
+
+
+@fault(
+    "frozen-one-resets",
+    "both frozen for good: `reboot -f -n` resets one at once, `drbdadm resume-io` lets the other go on; the one that"
+    " comes back is resynced",
+    group=GROUP,
+)
+def frozen_one_resets(case: Case) -> None:
+    node, other = case.two, case.one
+    before = history(other)
+    node.run(f"head --bytes=8M /dev/urandom > {MOUNTPOINT}/unsynced")
+    for each in case.lab.nodes:
+        each.run("drbdsetup suspend-io 0")
+    resets, began = node.resets, time.monotonic()
+    # Without -n it waits for a sync that never ends, and O2CB comes first, after a minute.
+    node.run("setsid sh -c 'sleep 1; exec reboot -f -n' >/dev/null 2>&1 </dev/null &")
+    case.must(node.await_reset(resets, 20.0), f"{node.name} was not reset")
+    case.note(f"reset after {time.monotonic() - began:.0f} s")
+    other.run("drbdadm resume-io r0")
+    case.must(" s-----" not in other.run("cat /proc/drbd"), f"{other.name}: input and output are frozen")
+    case.records.await_writes(other, time.monotonic(), WRITES)
+    case.boots(node)
+    case.must(history(other) == before, f"something restarted on {other.name}")
+    await_up([node])
+    node.run(f"rm --force {MOUNTPOINT}/unsynced")
 
 
 @fault(
