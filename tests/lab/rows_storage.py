@@ -255,6 +255,24 @@ def failed_disk_stopped(case: Case) -> None:
 
 
 @fault(
+    "only-disk-resets",
+    "one has lost its disk and works on the peer's, which resets: both come back by themselves, nothing is lost",
+    group=GROUP,
+)
+def only_disk_resets(case: Case) -> None:
+    node, other = case.two, case.one
+    node.run("drbdadm detach --force r0")
+    diskless(case, node)
+    case.records.await_writes(node, time.monotonic(), 30.0)
+    before = {each: each.resets for each in case.lab.nodes}
+    other.run("setsid sh -c 'sleep 1; exec reboot -f -n' >/dev/null 2>&1 </dev/null &")
+    case.must(other.await_reset(before[other], 20.0), f"{other.name} was not reset")
+    case.boots(other)
+    # Without any disk it can do nothing; O2CB resets a host whose heartbeat cannot be written.
+    case.note(f"{node.name} {'reset itself' if node.await_reset(before[node], 120.0) else 'was not reset'}")
+
+
+@fault(
     "frozen-one-resets",
     "both frozen for good: `reboot -f -n` resets one at once, `drbdadm resume-io` lets the other go on; the one that"
     " comes back is resynced",
