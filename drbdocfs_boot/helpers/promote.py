@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 # Seconds for "the state is changing just now", e.g. both nodes promote at once, and for a kernel that is busy: of many
 # stacks at once on a slow machine.
 PROMOTE_LIMIT = 40.0
-REFUSED_PAUSE = 60.0  # seconds until the follow service has a promotion tried again that DRBD has refused for so long
+# Seconds until the follow service has a promotion tried again that DRBD has refused for so long; each time twice as
+# many: a tool that hangs in the kernel cannot be killed, and each try leaves another one.
+REFUSED_PAUSE, REFUSED_PAUSE_LAST = 60.0, 3600.0
 DEMOTE_LIMIT = 20.0  # seconds that udev or blkid may hold the device open
 # Seconds for an unmount that is still going on, before we unmount ourselves, and in all.
 UNMOUNT_GRACE = 3.0
@@ -133,7 +135,9 @@ def _again(layer: Layer, kind: str, reason: str) -> None:
         "PID": "0",
     }
     if kind == records.REFUSED:
-        values["NOT_BEFORE"] = f"{now + REFUSED_PAUSE:.3f}"
+        before = records.read(layer.instance, "waiting") or {}
+        pause = min(REFUSED_PAUSE_LAST, 2.0 * records.number(before.get("PAUSE"), REFUSED_PAUSE / 2.0))
+        values["PAUSE"], values["NOT_BEFORE"] = f"{pause:.0f}", f"{now + pause:.3f}"
     layer.leave(lambda: records.write(layer.instance, "waiting", **values), NOT_FOLLOWED)
 
 

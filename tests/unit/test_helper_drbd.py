@@ -1113,6 +1113,12 @@ def test_what_drbd_refuses_with_the_peer_there_is_tried_again_later(
     assert (record["STATE"], record["KIND"], record["REASON"]) == ("late", "refused", TRANSIENT)
     assert 59 < float(record["NOT_BEFORE"]) - began < 65
     assert woken(follow)
+    # A tool that hangs in the kernel stays: each pause is twice as long as the one before.
+    pauses = []
+    for _ in range(7):
+        refusal(promote)
+        pauses.append((records.read("web", "waiting") or {})["PAUSE"])
+    assert pauses == ["120", "240", "480", "960", "1920", "3600", "3600"]
 
 
 def test_what_is_refused_to_a_node_alone_waits_for_the_policy_again(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
