@@ -233,7 +233,7 @@ def _steps(stack: Stack, units: dict[str, systemd.UnitState]) -> str:
         unit = units[name]
         if unit.active in ("activating", "deactivating", "reloading"):
             text = f"{layer} {report.WORDS[unit.active]}"
-            return f"{text}: {unit.status}" if unit.status and layer == "wait" else text
+            return f"{text}: {unit.status}" if unit.status and layer in ("wait", "o2cb") else text
     for layer, name in report.layer_units(stack).items():
         if units[name].active != "active":
             return f"{layer} {report.WORDS.get(units[name].active, 'unknown')}"

@@ -7,11 +7,12 @@ import os
 import sys
 import time
 
-from drbdocfs_boot import choose, report, systemd, watch
+from drbdocfs_boot import choose, clusterconf, report, systemd, watch
 from drbdocfs_boot.events import State
 from drbdocfs_boot.exits import EX_DATAERR, EX_NO, EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, refuse
+from drbdocfs_boot.helpers import address
 from drbdocfs_boot.stack import Stack
-from drbdocfs_boot.tools import ask, drbd, records, wake
+from drbdocfs_boot.tools import ask, drbd, o2cb, records, system, wake
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import run as run_tool
 from drbdocfs_boot.verdict import (
@@ -113,6 +114,13 @@ def _show(stack: Stack, state: State, waiting: report.WaitingReport) -> None:
         ("since", f"{since} ({clock(waiting.seconds)})"),
         ("metadata", drbd.proof(state, stack.device).reason),
     ]
+    missing = _missing_address(stack)
+    if missing:
+        text = (
+            f"{missing} is not on this host, and O2CB needs it: the file system is mounted once it is there"
+            f" ('ip address add {missing}/PREFIX dev CARD' also without a cable)"
+        )
+        facts.append(("address", text))
     unresolved = records.split_brain(stack.name)
     if unresolved:
         facts.append(("split brain", f"the one found {unresolved} has not been resolved"))
@@ -125,6 +133,13 @@ def _show(stack: Stack, state: State, waiting: report.WaitingReport) -> None:
     for name, text in facts:
         print(f"  {name:<12} {text}")
     sys.stdout.flush()
+
+
+def _missing_address(stack: Stack) -> str:
+    """This host's address in cluster.conf, where it is not on this host; "" when it is, or cannot be told."""
+    nodes = clusterconf.nodes(clusterconf.parse(system.read(o2cb.CLUSTER_CONF) or ""), stack.cluster)
+    own = nodes.get(os.uname().nodename, {}).get("ip_address", "")
+    return own if own and not address.present(own) else ""
 
 
 def _go(stack: Stack) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,17 @@ def test_nobody_listens_so_it_starts_the_target(stack: Box, units: Systemd) -> N
     assert f"systemctl start --no-block {TARGET}" in stack.calls
 
 
+def test_an_address_that_o2cb_lacks_is_said_before_it_asks(stack: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the cable out networkd takes it away, and the stack would be Primary without being mounted."""
+    node = "node:\n\tname = {}\n\tcluster = web\n\tnumber = 1\n\tip_address = {}\n\tip_port = 7777\n"
+    for own, said in (("192.0.2.99", True), ("127.0.0.1", False)):
+        stack.write("/etc/ocfs2/cluster.conf", node.format(os.uname().nodename, own) + node.format("b", "192.0.2.98"))
+        main(["proceed", "web"])
+        shown = capsys.readouterr().out
+        assert ("\n  address      192.0.2.99 is not on this host, and O2CB needs it" in shown) is said
+        assert "192.0.2.98" not in shown
+
+
 def test_systemctl_fails(stack: Box, capsys: pytest.CaptureFixture[str]) -> None:
     stack.tool("systemctl", "echo no such unit >&2; exit 5")
     assert main(["proceed", "web", "--yes"]) == 1
@@ -144,6 +156,16 @@ def test_it_does_not_follow_for_ever(
     monkeypatch.setattr("drbdocfs_boot.verbs.proceed.LIMIT", 0.05)
     assert main(["proceed", "web", "--yes"]) == 1
     assert "web is not up: not up after 0 s: attach down" in capsys.readouterr().err
+
+
+def test_what_o2cb_waits_for_is_said(
+    stack: Box, units: Systemd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("drbdocfs_boot.verbs.proceed.LIMIT", 0.05)
+    text = "waiting for the address 192.0.2.99 on this host"
+    units.script.append({"drbdocfs-o2cb@web.service": ("activating", text)})
+    assert main(["proceed", "web", "--yes"]) == 1
+    assert f"web is not up: not up after 0 s: o2cb starting: {text}" in capsys.readouterr().err
 
 
 def test_twice_is_harmless(stack: Box, units: Systemd, capsys: pytest.CaptureFixture[str]) -> None:
