@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -174,7 +175,8 @@ def test_status_text_says_what_it_waits_for(node: Machine) -> None:
         5,
         "Connecting",
     )
-    assert "for 10:00 at most" in node.show(wait, "StatusText")[0]
+    # Less what the attach has waited already, on a machine that has other things to do.
+    assert re.search(r"for (10:00|9:5\d) at most", node.show(wait, "StatusText")[0])
     world.plan(node, "peer r0: resync=37.20")
     node.until(lambda: "resync from server2 37 %" in node.show(wait, "StatusText")[0], 5, "the resync's progress")
     assert "resync from server2 37 %" in node.call("systemctl", "status", "--no-pager", wait).stdout
