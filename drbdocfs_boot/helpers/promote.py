@@ -103,7 +103,10 @@ def _awaited_no_more(layer: Layer) -> None:
 
 
 def _answer(layer: Layer, deadline: float, alone: bool, ask: "Callable[[], Answer]") -> "Answer | None":
-    """What a tool answers; None where it has hung and there is time for another try.  Raises Failure."""
+    """What a tool answers; None where it has hung and there is time for another try.  Raises Failure.
+
+    What hangs for a node ``alone`` may be the fence-peer handler, which is not to be asked again without an order.
+    """
     try:
         return ask()
     except Failure as failure:
