@@ -51,8 +51,9 @@ BOOK = Book(
     network_online=Rule(
         WARNING,
         "nothing makes network-online.target wait for the network",
-        "The stacks start when this target is reached. With nothing that waits before it, that is before the address"
-        " is there; DRBD then connects later and by another way.",
+        "boot_timeout and peer_timeout begin when this target is reached. With nothing that waits before it, they run"
+        " while the network is still coming up; DRBD waits 30 s for its address, and connects later and by another way"
+        " if that is too short.",
         "enable what belongs to the network's service: systemd-networkd-wait-online.service,"
         " NetworkManager-wait-online.service, or with ifupdown networking.service",
     ),

@@ -39,7 +39,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 up; 1 it does not wait, or did not come up; 2 no such stack, or nobody to ask; 65 split brain, or the local
-    disk is not UpToDate; 69 systemd or DRBD cannot be asked; 77 not root; 78 a mistake in its configuration."""
+    disk is not UpToDate; 69 systemd or DRBD cannot be asked; 75 a tool hangs; 77 not root; 78 a mistake in its
+    configuration."""
     stack = choose.one(args.stack)
     if isinstance(stack, int):
         return stack

@@ -210,6 +210,12 @@ def test_the_waits_exit_statuses_are_those_of_its_verdicts() -> None:
     assert named == {status for kind, status in verdict.STATUS.items() if kind != verdict.STOPPED}
 
 
+def test_the_status_page_has_every_word_of_the_verdict() -> None:
+    text = manpage.page("drbdocfs-status").read_text(encoding="utf-8")
+    part = text.partition("\n.B drbd\n")[2].partition("where DRBD could not be asked")[0]
+    assert set(verdict.STATUS) | {"unknown"} <= set(re.findall(r"[a-z-]+", part.replace("\\-", "-")))
+
+
 def test_every_unit_points_to_a_page_of_ours() -> None:
     for unit in (TOP / "units").iterdir():
         if unit.suffix in (".service", ".target"):
