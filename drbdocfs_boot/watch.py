@@ -49,7 +49,7 @@ def drbd_verdict(stack: Stack, policy: Policy | None = None, seen: State | None 
     if verdict.kind == STAND_ALONE:
         from drbdocfs_boot.helpers import address  # not for every status
 
-        verdict = ask(address.why_stand_alone(state, stack.resource, own))
+        verdict = ask(address.why_stand_alone(state, stack.resource, own, stack.name))
     return state, verdict
 
 

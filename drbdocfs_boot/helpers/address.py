@@ -50,11 +50,16 @@ def wait(layer: Layer, address: str, limit: float, longer: "Callable[[], bool]" 
     return True
 
 
-def why_stand_alone(state: "State", resource: str, own: str) -> str:
-    """Why a connection is StandAlone, by the kernel log, see kernellog; where that has no word of it, and the address
-    ``own`` of this host is not there, because of that: it was attached without connecting then."""
+def why_stand_alone(state: "State", resource: str, own: str, instance: str) -> str:
+    """Why a connection is StandAlone, by the kernel log, see kernellog.
+
+    Where that has no word of it, ADDRESS if the address ``own`` of this host is not there, or was not when the stack
+    ``instance`` was attached: nobody has told DRBD to connect since.
+    """
     from drbdocfs_boot.kernellog import ADDRESS  # not for O2CB, which asks for addresses only
-    from drbdocfs_boot.tools import drbd
+    from drbdocfs_boot.tools import drbd, records
 
     why = drbd.why_stand_alone(state, resource)
-    return ADDRESS if not why and own and not present(own) else why
+    if why or not own:
+        return why
+    return ADDRESS if not present(own) or records.read(instance, records.UNCONNECTED) is not None else ""

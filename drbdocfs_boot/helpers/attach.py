@@ -21,6 +21,7 @@ DISK_LIMIT = 30.0  # seconds that a disk may take to appear
 ADDRESS_LIMIT = 30.0  # seconds that this host's address may take to appear
 DOWN_LIMIT = 20.0  # seconds that udev's or blkid's hold on the device may last
 TURN_LIMIT = 75.0  # seconds for the attaches of other stacks that came first
+NOT_CONNECTED = "that it is not connected cannot be recorded, and nobody will connect it when the address comes"
 BUSY_LIMIT = 45.0  # seconds in which drbdadm is called again after it has given up on the kernel
 
 
@@ -59,6 +60,7 @@ def start(layer: Layer) -> None:
     if not there:
         # The disk is attached all the same; the wait, and later the follow service, connect when the address comes.
         layer.say(f"the address {own} has not come in {ADDRESS_LIMIT:.0f} s: attaching without connecting")
+        _not_connected(layer, own)
     result = _bring_up(layer, resource, connect=there)
     if result.code != 0:
         # It may be an error for a part that does not matter here; the kernel's state decides.
@@ -67,7 +69,13 @@ def start(layer: Layer) -> None:
         if verdict.kind in (NOT_CONFIGURED, DISK_GONE):
             raise Failure(verdict.status, f"{verdict.reason} after {said}", verdict.advice)
         layer.say(f"{said}; {resource} is up all the same")
+        _not_connected(layer, own)  # it may have stopped short of that
     layer.say(f"{resource} attached")
+
+
+def _not_connected(layer: Layer, own: str) -> None:
+    """Whoever finds the resource StandAlone and no reason for it may connect it, see address.why_stand_alone."""
+    layer.leave(lambda: records.write(layer.instance, records.UNCONNECTED, ADDRESS=own), NOT_CONNECTED)
 
 
 def _distrust(layer: Layer, volume: str, disk: str, file: bool) -> None:
@@ -167,7 +175,7 @@ def stop(layer: Layer) -> None:
 
 
 def _forget_what_is_awaited(layer: Layer) -> None:
-    for kind in ("waiting", records.CLUSTER_ADDRESS, "proceed", "alone", "survivor", "fencing"):
+    for kind in ("waiting", records.CLUSTER_ADDRESS, records.UNCONNECTED, "proceed", "alone", "survivor", "fencing"):
         records.remove(layer.instance, kind)
 
 

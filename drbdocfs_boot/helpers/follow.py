@@ -250,9 +250,13 @@ class Follow:
             return
         try:
             self.process = drbd.events_process()
-        except (Failure, OSError) as error:
-            _say(f"<3>{error}")
+        except Failure as failure:  # there is no drbdsetup
+            _say(f"<3>{failure}")
             self.retry = None
+            return
+        except OSError as error:  # no process or descriptor to be had just now
+            _say(f"<3>{error}")
+            self._later(now)
             return
         self.opened = now
         self.rest = self.errors = b""
@@ -266,7 +270,7 @@ class Follow:
         code = self.process.wait(1.0) if not self.process.fds else None
         self.process.end()
         self.process = None
-        if code == drbd.NO_MODULE:
+        if code == drbd.NO_MODULE and not drbd.loaded():  # drbdsetup says so of whatever the kernel refuses as well
             self.retry = None
             return
         said = self.errors.decode("utf-8", "replace").strip()
@@ -274,9 +278,12 @@ class Follow:
             _say(f"<4>drbdsetup events2 ended with {code}: {' '.join(said.split())}")
         if now - self.opened >= LASTED:
             self.pause = PAUSE_FIRST
+        self._later(now)
+        self.coming = None
+
+    def _later(self, now: float) -> None:
         self.retry = now + self.pause
         self.pause = min(PAUSE_LAST, self.pause * 2)
-        self.coming = None
 
     def state(self, resource: str) -> State:
         """The state of a resource; one that DRBD did not name is not configured, once a dump was complete."""
@@ -327,11 +334,13 @@ class Follow:
         policy = None
         if stack.waiting is not None:
             if peers_present(state):
-                stack.began, stack.proof = None, None
+                if stack.began is not None:
+                    # Not only for us: a wait that is started now has to begin anew when the peer goes before its look.
+                    self._began(stack, None)
+                stack.proof = None
                 records.remove(stack.name, "proceed")  # told to go on without a peer that was not there
             elif stack.began is None:
-                stack.began = now  # it was here and has gone again: the clock begins anew
-                self._begin_again(stack, now)
+                self._began(stack, now)  # it was here and has gone again: the clock begins anew
             policy = Policy(
                 stack.waiting.get("WHEN_ALONE", "wait"),
                 records.number(stack.waiting.get("PEER_TIMEOUT", ""), 0.0) / 1_000_000,
@@ -387,7 +396,7 @@ class Follow:
                 # Should the link go now, or in the middle of its resync, this node is the one with the data.
                 records.write(stack.name, "survivor", TIME=str(int(time.time())), WHY=why)
             if stack.verdict.kind == READY:
-                for kind in ("alone", "survivor", "fencing"):
+                for kind in ("alone", "survivor", "fencing", records.UNCONNECTED):
                     records.remove(stack.name, kind)
         except OSError as error:
             _say(f"<3>{stack.name}: {error}")
@@ -398,14 +407,23 @@ class Follow:
             stack.why = ""
         elif stack.why_news != stack.news:
             stack.why_news = stack.news
-            stack.why = address.why_stand_alone(state, stack.resource, stack.attach.get("ADDRESS", ""))
+            stack.why = address.why_stand_alone(
+                state, stack.resource, stack.attach.get("ADDRESS", ""), stack.name
+            )
         return stack.why
 
-    def _begin_again(self, stack: Stack, now: float) -> None:
+    def _began(self, stack: Stack, began: "float | None") -> None:
+        """Since when the peer is missing, None: it is here; recorded for who comes after us."""
+        stack.began = began
         found = records.waiting(stack.name)
-        if found is not None and _is_late(found):
-            found["BEGAN"] = f"{now:.3f}"
+        if found is None or not _is_late(found):
+            return
+        found["BEGAN"] = "" if began is None else f"{began:.3f}"
+        try:
             records.write(stack.name, "waiting", **found)
+        except OSError as error:
+            _say(f"<4>{stack.name}: {error}")
+        else:
             stack.waiting = found
 
     def _progress(self, stack: Stack, state: State, now: float) -> None:
@@ -485,6 +503,8 @@ class Follow:
             said = failure.message
         if said:
             _say(f"<4>{stack.name}: {said}")
+        else:
+            records.remove(stack.name, records.UNCONNECTED)
         stack.news += 1  # what the kernel log says now is about this attempt
 
     def _connect_due(self, stack: Stack) -> float:
@@ -504,24 +524,36 @@ class Follow:
         if (found is None or not _is_late(found)) and records.read(stack.name, records.CLUSTER_ADDRESS) is None:
             return
         stack.started, stack.started_news = now, stack.news
+        alone = stack.waiting is not None and stack.verdict.kind == ALONE
         target = f"drbdocfs@{stack.name}.target"
         try:
+            if alone:
+                # For the promotion, where only that had failed and no wait is left to decide; a wait decides again.
+                records.write(stack.name, "alone", WHY=why, TIME=str(int(time.time())))
             result = run(["systemctl", "start", "--no-block", "--job-mode=fail", target], 20)
             said = "" if result.code == 0 else result.said or f"systemctl exited with {result.code}"
         except Failure as failure:
             said = failure.message
+        except OSError as error:
+            said = str(error)
         fields = {"stack": stack.name, "resource": stack.resource, "peer": stack.peer or "the peer"}
         if said:
             if said != stack.refused:
                 self._tell([Message("start-refused", reason=said, **fields)])
             stack.refused = said
+            if alone:
+                records.remove(stack.name, "alone")
             return
         stack.refused = ""
-        kind = "alone" if stack.waiting is not None and stack.verdict.kind == ALONE else "late-start"
-        self._tell([Message(kind, reason=why, **fields)])
+        if stack.lacks:
+            records.remove(stack.name, records.CLUSTER_ADDRESS)  # its O2CB writes it anew if it is in vain again
+            stack.lacks = ""
+        self._tell([Message("alone" if alone else "late-start", reason=why, **fields)])
 
     def _start_due(self, stack: Stack) -> "float | None":
-        refused = records.number((stack.waiting or {}).get("NOT_BEFORE", ""), 0.0)
+        # Nobody waits for an administrator's order: alone after a refusal is nothing else, see _may_start.
+        waiting = stack.waiting if stack.waiting is not None and stack.verdict.kind != ALONE else {}
+        refused = records.number(waiting.get("NOT_BEFORE", ""), 0.0)
         if stack.started is None:
             return refused or None
         return max(refused, stack.started + (START_EVERY if stack.started_news != stack.news else START_AGAIN))

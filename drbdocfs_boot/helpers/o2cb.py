@@ -17,8 +17,6 @@ RELEASE_LIMIT = 10.0  # seconds that a heartbeat region may outlive its unmount
 def start(layer: Layer) -> None:
     """Register the cluster.  Succeeds when it is online already, with the nodes that cluster.conf names."""
     cluster = layer.instance
-    for name in _stacks():
-        records.remove(name, records.CLUSTER_ADDRESS)
     host = posix.uname().nodename
     wanted = _configured(cluster, host)
     if not system.exists("/sys/fs/ocfs2") or not system.exists("/sys/kernel/config"):

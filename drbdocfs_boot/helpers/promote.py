@@ -5,7 +5,6 @@ import time
 from drbdocfs_boot.exits import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE
 from drbdocfs_boot.helpers import address
 from drbdocfs_boot.helpers.base import NOT_FOLLOWED, NOT_MARKED, Layer, users_of
-from drbdocfs_boot.kernellog import ADDRESS
 from drbdocfs_boot.tools import drbd, mounts, records
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.verdict import (
@@ -43,18 +42,22 @@ def start(layer: Layer) -> None:
     _place_is_free(device, mountpoint)
     layer.remember(RESOURCE=resource, DEVICE=device, MOUNTPOINT=mountpoint)
     alone = records.read(layer.instance, "alone") is not None
+    if alone:
+        records.remove(layer.instance, "proceed")  # this is what was ordered; a refusal needs a new order
     own = (records.read(layer.instance, "attach") or {}).get("ADDRESS", "")
     deadline = time.monotonic() + PROMOTE_LIMIT
     while True:
-        state = _answer(layer, deadline, alone, lambda: drbd.state(resource))
+        state = _answer(layer, deadline, lambda: drbd.state(resource))
         if state is None:
             continue
         if state.resource.get("role") == "Primary":
             break
         # Between the wait's end and now the peer may have gone: look again, the wait's answer may be old.
         verdict = drbd.verdict(state, resource)
-        if verdict.kind == STAND_ALONE and alone and not address.present(own):
-            verdict = judge(state, resource, ADDRESS, own=own)  # as the wait has it: the kernel log need not say so
+        if verdict.kind == STAND_ALONE and alone:
+            # As the wait has it: the kernel log need not say that it is for want of an address.
+            why = address.why_stand_alone(state, resource, own, layer.instance)
+            verdict = judge(state, resource, why, own=own)
         if verdict.kind == READY and alone:
             # The peer has come after all, and may have been promoted before us: alone is over.
             records.remove(layer.instance, "alone")
@@ -63,13 +66,15 @@ def start(layer: Layer) -> None:
             _again(layer, verdict.kind, verdict.reason)
             raise Failure(verdict.status, f"not promoted: {verdict.reason}", verdict.advice)
         if may_promote(verdict, state, alone):
-            result = _answer(layer, deadline, alone, lambda: drbd.primary(resource))
+            result = _answer(layer, deadline, lambda: drbd.primary(resource))
             if result is None:
                 continue
             if result.code == 0:
                 break
             reason = f"'drbdadm primary {resource}' failed (exit {result.code}): {result.said}"
             if result.code == drbd.NO_GOOD_DATA:
+                # Of a node alone it may be the fence-peer handler that has said no.  The peer's coming mends it.
+                _again(layer, records.REFUSED, reason)
                 raise Failure(EX_UNAVAILABLE, reason, "no access to good data: wait for the peer or the resync")
             if "allow-two-primaries" in result.said or "Multiple primaries not allowed" in result.said:
                 raise Failure(EX_CONFIG, reason, "set 'allow-two-primaries yes;' in the resource's net section")
@@ -102,27 +107,24 @@ def _awaited_no_more(layer: Layer) -> None:
     wake.send(wake.FOLLOW)
 
 
-def _answer(layer: Layer, deadline: float, alone: bool, ask: "Callable[[], Answer]") -> "Answer | None":
-    """What a tool answers; None where it has hung and there is time for another try.  Raises Failure.
-
-    What hangs for a node ``alone`` may be the fence-peer handler, which is not to be asked again without an order.
-    """
+def _answer(layer: Layer, deadline: float, ask: "Callable[[], Answer]") -> "Answer | None":
+    """What a tool answers; None where it has hung and there is time for another try.  Raises Failure."""
     try:
         return ask()
     except Failure as failure:
         if failure.status != EX_TEMPFAIL:
             raise
         if time.monotonic() >= deadline:
-            if not alone:
-                _again(layer, records.REFUSED, failure.message)
+            _again(layer, records.REFUSED, failure.message)
             raise
         layer.say(failure.message)
         return None
 
 
 def _again(layer: Layer, kind: str, reason: str) -> None:
-    """The wait's answer does not hold any more (the peer went in between), or DRBD does not do with the peer there what
-    it should be able to (REFUSED): the follow service waits on, or has it tried again after a while."""
+    """The wait's answer does not hold any more (the peer went in between): the follow service waits on.  Or DRBD does
+    not do what it should be able to (REFUSED): it has it tried again after a while, with the peer there only, for alone
+    what refuses or hangs may be the fence-peer handler, which is not asked again without an order."""
     if kind == SPLIT_BRAIN:
         layer.leave(lambda: records.mark_split_brain(layer.instance), NOT_MARKED)
     now = time.monotonic()

@@ -161,7 +161,10 @@ class Wait:
             records.write(instance, "alone", WHY=verdict.reason, TIME=str(int(time.time())))
             self._tell_alone(verdict)
         else:
-            records.clear_split_brain(instance)
+            try:
+                records.clear_split_brain(instance)
+            except OSError as error:  # /var is read-only, for one: no reason not to mount what is in step
+                self.layer.say(f"the note of a split brain stays: {error}")
         records.remove(instance, "proceed")
         records.remove(instance, "waiting")
         wake.send(wake.FOLLOW)
@@ -245,7 +248,7 @@ class Wait:
             if verdict.kind == STAND_ALONE:
                 settled = settled or now
                 if now - settled >= SETTLE:
-                    self.why = address.why_stand_alone(state, self.resource, self.address)
+                    self.why = address.why_stand_alone(state, self.resource, self.address, self.layer.instance)
                     if self.why != ADDRESS:
                         return self.judge(state, now)
                     continue
@@ -257,7 +260,7 @@ class Wait:
             left = self.started + self.limit - now
             if left <= 0:
                 if verdict.kind == STAND_ALONE:  # not settled yet, but the reason is known all the same
-                    self.why = address.why_stand_alone(state, self.resource, self.address)
+                    self.why = address.why_stand_alone(state, self.resource, self.address, self.layer.instance)
                     verdict = self.judge(state, now)
                 return verdict
             if not state.complete and now - opened >= DUMP_LIMIT:
@@ -322,6 +325,8 @@ class Wait:
         if result.code != 0:
             self.layer.say(f"'drbdadm adjust {self.resource}' exited with {result.code}: {result.said}")
             time.sleep(1.0)
+        else:
+            records.remove(self.layer.instance, records.UNCONNECTED)
         return True
 
     def _differs(self, verdict: Verdict) -> bool:

@@ -219,14 +219,19 @@ def primary(resource: str) -> Result:
 
 
 def secondary(current: State) -> Result:
-    """Demote the resource of ``current``, without a configuration.
+    """Demote the resource of ``current``, without a configuration; the result is that of the first failure, if any.
 
-    8.4 wants a minor where 9 wants the resource's name; either driver rejects the other's form (exit 20).
+    8.4 wants a minor, for each volume has a role of its own there, where 9 wants the resource's name; either driver
+    rejects the other's form (exit 20).
     """
-    which = current.name
+    which = [current.name]
     if _is_84():
-        which = next((d["minor"] for d in current.devices.values() if "minor" in d), which)
-    return run(["drbdsetup", "secondary", which], 30)
+        which = [d["minor"] for d in current.devices.values() if "minor" in d] or which
+    for one in which:
+        result = run(["drbdsetup", "secondary", one], 30)
+        if result.code != 0:
+            break
+    return result
 
 
 def down(resource: str) -> Result:

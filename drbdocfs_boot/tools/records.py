@@ -12,6 +12,8 @@ from drbdocfs_boot.tools import system
 PLACE = "/run/drbdocfs"
 # Kind of the record of a stack whose cluster is not online because O2CB's address was not on this host.
 CLUSTER_ADDRESS = "cluster-address"
+# Kind of the record of a stack that was attached without connecting, or whose attach could not connect.
+UNCONNECTED = "unconnected"
 # KIND in the record of a stack that waits although its peer is there: DRBD has refused the promotion all the same.
 REFUSED = "refused"
 

@@ -147,7 +147,9 @@ def _go(stack: Stack) -> int:
     records.write(stack.name, "proceed", TIME=str(int(time.time())), WHO=os.environ.get("SUDO_USER") or "root")
     woken = [wake.send(wake.of_wait(stack.name)), wake.send(wake.FOLLOW)]
     if not any(woken):
-        # Nobody follows the records: neither the wait of a boot nor the follow service runs.
+        # Nobody follows the records: neither the wait of a boot nor the follow service runs.  A wait that is started
+        # decides by itself; where only the promotion had failed none is, and this is what that goes by.
+        records.write(stack.name, "alone", WHY="told to go on without the peer", TIME=str(int(time.time())))
         result = run_tool(["systemctl", "start", "--no-block", watch.target(stack)])
         if result.code != 0:
             return refuse(

@@ -226,6 +226,20 @@ def address_late(case: Case) -> None:
         case.must(units[LAYERS[layer]].active > began + 10, f"the {layer} did not wait for the address")
 
 
+@fault("address-between", "its address comes later than the attach waits for it, and before network-online.target,"
+       " which the wait comes after: DRBD connects all the same, within the boot",
+       group=GROUP, seconds=240)  # fmt: skip
+def address_between(case: Case) -> None:
+    node = case.two
+    case.afterwards(late_address(node, 50, online=False))
+    node.shutdown()
+    case.power_on(node)
+    case.must(is_mounted(node), f"{node.name}: {MOUNTPOINT} is not mounted at the end of its boot")
+    said = node.run("journalctl -b --no-pager -o cat -u 'drbdocfs-*@web.service'")
+    case.must("attaching without connecting" in said, "the address came before the attach had given it up")
+    case.must("is there: connecting r0 again" in said, "the wait has not connected")
+
+
 @fault("o2cb-address-after-the-boot", "O2CB has an address of its own, which comes after the boot has given it up:"
        " a login without the mount, named; mounted by itself when it comes", group=GROUP, seconds=420)  # fmt: skip
 def o2cb_address_after_the_boot(case: Case) -> None:

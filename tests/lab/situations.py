@@ -46,9 +46,9 @@ def online_without_link(node: Node) -> None:
     node.run(f"printf '[Link]\\nRequiredForOnline=no\\n' >> {place}")
 
 
-def late_address(node: Node, seconds: int) -> Callable[[], object]:
-    """At its next boots the address of the link comes so many seconds after network-online.target; returns what puts
-    it back in order."""
+def late_address(node: Node, seconds: int, online: bool = True) -> Callable[[], object]:
+    """At its next boots the address of the link comes so many seconds after network-online.target, or, not ``online``,
+    after network.target, and network-online.target waits for it; returns what puts it back in order."""
     place = f"/etc/systemd/network/20-replication-{node.number}.network"
     unit = "late-address.service"
     node.run(f"cp {place} /root/lab.network && sed -i '/^Address=/d' {place}")
@@ -58,10 +58,13 @@ def late_address(node: Node, seconds: int) -> Callable[[], object]:
         f"#!/bin/sh\nsleep {seconds}\n{CARD}\nip address add {node.address}/24 dev $card\n",
         0o755,
     )
+    order = "After=network-online.target\nWants=network-online.target\n"
+    target = "multi-user.target"
+    if not online:
+        order, target = "After=network.target\nBefore=network-online.target\n", "network-online.target"
     node.put_text(
         f"/etc/systemd/system/{unit}",
-        "[Unit]\nAfter=network-online.target\nWants=network-online.target\n"
-        "[Service]\nType=oneshot\nExecStart=/root/late-address\n[Install]\nWantedBy=multi-user.target\n",
+        f"[Unit]\n{order}[Service]\nType=oneshot\nExecStart=/root/late-address\n[Install]\nWantedBy={target}\n",
     )
     node.run(f"systemctl enable {unit} 2>&1")
     return lambda: node.run(f"systemctl disable {unit} 2>&1; mv /root/lab.network {place}; sync")

@@ -285,6 +285,48 @@ def test_promotion_that_drbd_refuses_for_long_comes_up_by_itself(node: Machine) 
     comes_up(node)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["policy", "order"])
+def test_peer_that_goes_for_good_between_wait_and_promotion(node: Machine, way: str) -> None:
+    """The wait has said "ready" and is active, so no wait runs again that could allow to go alone."""
+    when_alone, timeout = ("always", "6s") if way == "policy" else ("wait", "90s")
+    world.configure(node, world.stack("web", when_alone=when_alone, peer_timeout=timeout))
+    world.plan(node, READY, f"rule {PRIMARY}: code=11 say=State_change_failed")
+    node.boot(wait=False)
+    world.until_called(node, PRIMARY)
+    world.plan(node, NEVER)
+    promote = "drbdocfs-promote@web.service"
+    node.until(lambda: world.states(node, [promote])[promote] == "failed", 60, "the promotion's failure")
+    assert world.states(node, [WAIT]) == {WAIT: "active"}
+    if way == "order":
+        order(node, "command")
+    comes_up(node)
+    assert starts(node) == 1
+    back_again(node)
+
+
+@pytest.mark.slow
+def test_refused_promotion_then_a_peer_that_is_gone_and_an_order(node: Machine) -> None:
+    """What an administrator orders waits for no pause, and counts once."""
+    world.configure(node, world.stack("web", when_alone="wait"))
+    world.plan(node, f"rule {PRIMARY}: code=11 say=In_transient_state")
+    node.boot(limit=60)
+    found = record(node, "waiting")
+    assert found is not None
+    assert found["KIND"] == "refused"
+    # The handler has a no for it.
+    world.plan(node, NEVER, f"rule {PRIMARY}: code=17 say=cannot_outdate")
+    asked = [call.words for call in world.calls(node)].count(PRIMARY)
+    node.call("drbdocfs", "proceed", "--yes", "web")
+    node.until(lambda: [call.words for call in world.calls(node)].count(PRIMARY) == asked + 1, LIMIT, "the promotion")
+    assert record(node, "proceed") is None
+    time.sleep(WHILE * 3)
+    assert [call.words for call in world.calls(node)].count(PRIMARY) == asked + 1
+    world.plan(node, NEVER)
+    order(node, "command")
+    comes_up(node)
+
+
 # What the administrator stopped stays stopped.
 
 

@@ -301,9 +301,41 @@ def test_a_refused_promotion_is_not_tried_alone_without_order(service: Service) 
     service.until(lambda: "when_alone = always" in service.status)
     time.sleep(0.5)
     assert service.starts() == []
+    assert records.read("web", "alone") is None
     records.write("web", "proceed")
     service.wake()
     service.until(lambda: len(service.starts()) == 1)
+
+
+def test_an_order_to_go_alone_waits_for_no_pause(service: Service) -> None:
+    attached()
+    waiting(kind="refused", NOT_BEFORE=f"{time.monotonic() + 3600:.3f}")
+    service.stream(ALONE)
+    service.start()
+    service.until(lambda: "waiting for server2" in service.status)
+    records.write("web", "proceed")
+    service.wake()
+    service.until(lambda: len(service.starts()) == 1, 3)
+
+
+def test_what_starts_alone_says_so_to_a_promotion_that_no_wait_goes_before(service: Service) -> None:
+    """Where only the promotion had failed the wait is active, and is not started again."""
+    attached()
+    waiting(when_alone="always", timeout=0.1)
+    service.stream(ALONE)
+    service.start()
+    service.until(lambda: len(service.starts()) == 1)
+    assert "when_alone = always" in (records.read("web", "alone") or {})["WHY"]
+
+
+def test_but_not_where_systemd_refuses_to_start_it(service: Service) -> None:
+    attached()
+    waiting(when_alone="always", timeout=0.1)
+    service.box.tool("systemctl", "echo 'Transaction is destructive' >&2; exit 1")
+    service.stream(ALONE)
+    service.start()
+    service.until(lambda: any("Transaction is destructive" in text for text in service.texts))
+    assert records.read("web", "alone") is None
 
 
 @pytest.mark.parametrize("state", [None, "boot"])
@@ -421,8 +453,29 @@ def test_the_clock_begins_anew_when_the_peer_was_there(service: Service) -> None
     service.stream(READY.replace("disk:UpToDate\nexists peer", "disk:Inconsistent\nexists peer"))
     service.start()
     service.until(lambda: "waiting for the local disk" in service.status)
+    # So it is for a wait that is started now, should the peer go before its first look.
+    service.until(lambda: (records.read("web", "waiting") or {})["BEGAN"] == "")
     service.stream(GOES)
-    service.until(lambda: time.monotonic() - float((records.read("web", "waiting") or {})["BEGAN"]) < 10)
+    service.until(lambda: (records.read("web", "waiting") or {})["BEGAN"])
+    assert time.monotonic() - float((records.read("web", "waiting") or {})["BEGAN"]) < 10
+    assert service.starts() == []
+
+
+def test_a_full_run_does_not_end_it_when_the_peer_comes_and_goes(service: Service) -> None:
+    attached()
+    waiting(when_alone="wait", began=time.monotonic() - 50)
+    program = QUICK.replace(
+        "del sys.argv[1:]",
+        "def full(*_, **__): raise OSError(28, 'No space left on device', 'web.waiting')\n"
+        "follow.records.write = full\ndel sys.argv[1:]",
+    )
+    service.stream(READY.replace("disk:UpToDate\nexists peer", "disk:Inconsistent\nexists peer"))
+    service.start(program=[*PYTHON, program])
+    service.until(lambda: "waiting for the local disk" in service.status)
+    service.stream(GOES)
+    service.until(lambda: "waiting for server2" in service.status)
+    service.stop()
+    assert "web: [Errno 28] No space left on device: 'web.waiting'" in service.errors
 
 
 def test_killed_it_goes_on_from_the_records(service: Service) -> None:
@@ -463,6 +516,16 @@ def test_lost_events_and_an_end_bring_a_new_dump(service: Service) -> None:
     # Dump after dump ends at once: the pauses grow.
     time.sleep(3)
     assert dumps(service) - count <= 4
+
+
+def test_an_answer_of_the_kernel_that_drbdsetup_takes_for_no_module_is_no_end(service: Service) -> None:
+    attached()
+    waiting()
+    service.box.tool("drbdsetup", "[ -e $ROOT/once ] || { touch $ROOT/once; exit 20; }\n" + DRBDSETUP)
+    service.stream(READY)
+    service.start()
+    # Nobody wakes it.
+    service.until(service.starts)
 
 
 def test_the_module_is_not_loaded_by_looking(service: Service) -> None:
@@ -543,6 +606,31 @@ def test_connects_again_when_the_address_is_there(service: Service) -> None:
     assert len(adjusts(service)) == 1
 
 
+ATTACHED = "6,1,2,-;drbd r0: Starting worker thread (from drbdsetup-84 [511])\n"
+
+
+def test_connects_what_was_attached_without_its_address_also_when_that_came_unseen(service: Service) -> None:
+    """It is there before the first look, so nothing but the record tells why there is no connection."""
+    attached()
+    records.write("web", "unconnected", ADDRESS="127.0.0.1")
+    service.box.write("/dev/kmsg", ATTACHED)
+    service.stream(STAND_ALONE)
+    service.start()
+    service.until(lambda: adjusts(service) == ["drbdadm adjust r0"])
+    service.until(lambda: records.read("web", "unconnected") is None)
+
+
+def test_connects_it_again_when_drbdadm_has_failed(service: Service) -> None:
+    attached()
+    records.write("web", "unconnected", ADDRESS="127.0.0.1")
+    service.box.write("/dev/kmsg", ATTACHED)
+    service.box.tool("drbdadm", "echo 'did not terminate within 5 seconds' >&2; exit 20")
+    service.stream(STAND_ALONE)
+    service.start(program=[*PYTHON, QUICK.replace("del sys", "follow.CONNECT_AGAIN = 0.5; del sys")])
+    service.until(lambda: len(adjusts(service)) >= 2)
+    assert records.read("web", "unconnected") is not None
+
+
 @pytest.mark.parametrize(
     "log",
     [
@@ -614,11 +702,22 @@ def test_starts_what_o2cb_has_given_up_when_its_address_comes(service: Service) 
     subprocess.run([*inside, "192.0.2.7/32", "dev", "lo"], check=True, timeout=10)
     service.until(lambda: service.texts[-1:] == ["web: comes up now, late: O2CB's address 192.0.2.7 has come"], 3)
     assert service.starts() == ["systemctl start --no-block --job-mode=fail drbdocfs@web.target"]
-    records.remove("web", "cluster-address")  # as O2CB does when it is started
-    service.wake()
+    assert records.read("web", "cluster-address") is None
     service.until(lambda: service.status == "web: ready")
     time.sleep(2.5)
     assert len(service.starts()) == 1
+
+
+def test_each_stack_that_o2cb_has_given_up_is_started(service: Service) -> None:
+    """The start of the first one registers the cluster for both."""
+    for name in ("db", "web"):
+        records.write(name, "attach", RESOURCE="r0", DEVICE="/dev/drbd0", ADDRESS="127.0.0.1", PEER="server2")
+        records.write(name, "cluster-address", ADDRESS="127.0.0.1")
+    service.stream(READY)
+    service.start()
+    service.until(lambda: len(service.starts()) == 2)
+    assert [start.rpartition(" ")[2] for start in service.starts()] == ["drbdocfs@db.target", "drbdocfs@web.target"]
+    service.until(lambda: records.instances("cluster-address") == [])
 
 
 @pytest.mark.parametrize("stopped", [True, False])

@@ -349,7 +349,7 @@ def test_attach_records_what_the_others_need_to_know(drbd: Box) -> None:
 
 def test_attach_stop_lets_nobody_bring_the_stack_up_again(drbd: Box) -> None:
     attach.start(Layer("attach", "web"))
-    kinds = ("waiting", "cluster-address", "proceed", "alone", "survivor", "fencing", "fence-lock")
+    kinds = ("waiting", "cluster-address", "unconnected", "proceed", "alone", "survivor", "fencing", "fence-lock")
     for kind in kinds:
         records.write("web", kind, RESOURCE="r0")
         records.write("db", kind, RESOURCE="r1")
@@ -409,6 +409,13 @@ def test_without_its_address_the_disk_is_attached_all_the_same(
     assert record is not None
     assert record["ADDRESS"] == plain
     assert (float(record["WAITED"]) >= 0.3) is not there
+    assert (records.read("web", "unconnected") is None) is there
+
+
+def test_an_attach_that_may_have_stopped_short_of_connecting_says_so(drbd: Box) -> None:
+    drbd.tool("drbdadm", DRBDADM.replace("; true ;;", "; echo 'did not terminate' >&2; exit 20 ;;"))
+    attach.start(Layer("attach", "web"))
+    assert records.read("web", "unconnected") == {"ADDRESS": "127.0.0.1"}
 
 
 @pytest.mark.parametrize("module", [attach, wait, promote])
@@ -446,6 +453,19 @@ def test_wait_ends_when_both_are_up_to_date(drbd: Box) -> None:
     began = time.monotonic()
     wait.start(Layer("wait", "web"))
     assert 0.9 < time.monotonic() - began < 5
+
+
+def test_a_note_that_cannot_be_removed_is_no_reason_not_to_mount(
+    drbd: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read_only(instance: str) -> None:
+        raise OSError(30, "Read-only file system", f"/var/lib/drbdocfs/{instance}.split-brain")
+
+    monkeypatch.setattr(records, "clear_split_brain", read_only)
+    drbd.write("/state", READY.format(role="Secondary"))
+    assert wait.start(Layer("wait", "web")) == 0
+    assert records.read("web", "waiting") is None
+    assert "the note of a split brain stays: [Errno 30] Read-only file system" in capsys.readouterr().out
 
 
 def test_wait_at_its_limit_says_what_it_waited_for(drbd: Box) -> None:
@@ -1032,6 +1052,16 @@ def test_an_attach_without_its_address_is_waited_for_although_the_log_says_nothi
     assert refusal(wait).status == 76  # the address is there, so it is not that
 
 
+def test_an_address_that_came_between_attach_and_wait_connects(lost: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came later than the attach waits for it, and before network-online.target: nobody has heard of it."""
+    lost.write("/dev/kmsg", "6,1,2,-;drbd r0: Starting worker thread (from drbdsetup-84 [511])\n")
+    records.write("web", "unconnected", ADDRESS="192.0.2.1")
+    monkeypatch.setattr(address, "present", lambda which: True)
+    assert wait.start(Layer("wait", "web")) == 0
+    assert [call for call in lost.calls if "adjust" in call] == ["drbdadm adjust r0"]
+    assert records.read("web", "unconnected") is None
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -1059,6 +1089,15 @@ def test_promote_and_demote(drbd: Box) -> None:
     promote.stop(Layer("promote", "web"))
     promote.stop(Layer("promote", "web"))
     assert [c for c in drbd.calls if "secondary" in c] == ["drbdsetup secondary 0"]
+
+
+def test_drbd_84_demotes_each_volume(drbd: Box) -> None:
+    """Each has a role of its own there."""
+    second = "exists device name:r0 volume:1 minor:1 disk:UpToDate\nexists -\n"
+    drbd.write("/state", READY.format(role="Primary").replace("exists -\n", second))
+    drbd.tool("drbdsetup", DRBDSETUP.replace('"$2" = "$(cat $ROOT/expected)"', '"$2" = 0 ] || [ "$2" = 1'))
+    promote.stop(Layer("promote", "web"))
+    assert [c for c in drbd.calls if "secondary" in c] == ["drbdsetup secondary 0", "drbdsetup secondary 1"]
 
 
 def test_drbd_9_demotes_by_name(drbd: Box) -> None:
@@ -1195,13 +1234,22 @@ def test_what_drbd_itself_refuses_is_no_matter_of_waiting(drbd: Box) -> None:
     assert records.read("web", "waiting") is None
 
 
-def test_exit_17_is_not_tried_again(drbd: Box) -> None:
+@pytest.mark.parametrize("alone", [True, False])
+def test_exit_17_is_not_tried_again_but_followed(drbd: Box, alone: bool) -> None:
+    """Of a node alone it is the fence-peer handler that says no; the peer's coming mends it, or another order."""
+    if alone:
+        records.write("web", "alone", WHY="told so by 'drbdocfs proceed'", TIME="1")
+        records.write("web", "proceed", WHO="root", TIME="1")
     drbd.write("/state", READY.format(role="Secondary"))
     drbd.tool("drbdadm", "echo '0: State change failed: (-2) Need access to UpToDate data' >&2; exit 17")
     failure = refusal(promote)
     assert failure.status == 69
     assert "exit 17" in failure.message
     assert [c for c in drbd.calls if "primary" in c] == ["drbdadm primary r0"]
+    record = records.read("web", "waiting")
+    assert record is not None
+    assert (record["STATE"], record["KIND"]) == ("late", "refused")
+    assert records.read("web", "proceed") is None  # this was what it ordered
 
 
 def test_a_state_that_is_changing_is_tried_again(drbd: Box) -> None:
@@ -1247,9 +1295,10 @@ def test_a_tool_that_goes_on_hanging_fails_the_promotion_in_its_words(
     assert record is not None
     assert (record["STATE"], record["KIND"], record["REASON"]) == ("late", "refused", failure.message)
     records.remove("web", "waiting")
+    # Of a node alone it may be the fence-peer handler, which only an order asks again: REFUSED says that.
     records.write("web", "alone", WHY="when_alone = always", TIME="1")
     assert refusal(promote).status == 75
-    assert records.read("web", "waiting") is None
+    assert (records.read("web", "waiting") or {})["KIND"] == "refused"
 
 
 def test_never_forced() -> None:

@@ -121,6 +121,8 @@ def test_nobody_listens_so_it_starts_the_target(stack: Box, units: Systemd) -> N
     units.script.append(UP)
     assert main(["proceed", "web", "--yes"]) == 0
     assert f"systemctl start --no-block {TARGET}" in stack.calls
+    # Where only the promotion had failed no wait runs again that could allow it.
+    assert (records.read("web", "alone") or {})["WHY"] == "told to go on without the peer"
 
 
 def test_an_address_that_o2cb_lacks_is_said_before_it_asks(stack: Box, capsys: pytest.CaptureFixture[str]) -> None:
