@@ -564,7 +564,7 @@ def advice(stack: StackReport) -> list[str]:
     if stack.drbd is not None and "user" in stack.drbd.suspended.split(","):
         found.append(f"'drbdadm resume-io {stack.resource}': somebody has suspended the I/O by hand")
     elif stack.fencing is not None:
-        found.append(_while_fencing(stack.fencing))
+        found.append(_while_fencing(stack.fencing, stack))
     elif stack.drbd is not None and stack.drbd.suspended:
         found.append(
             f"DRBD holds back all I/O until its peer is fenced or back ({stack.drbd.suspended}):"
@@ -585,17 +585,25 @@ def advice(stack: StackReport) -> list[str]:
     return found
 
 
-def _while_fencing(fencing: FencingReport) -> str:
+def _while_fencing(fencing: FencingReport, stack: StackReport) -> str:
     """Nothing that is typed helps; ``drbdadm resume-io`` would make it a split brain."""
     if fencing.phase != "frozen":
         return (
             "nothing is to be typed: the fence-peer handler decides whether this node goes on. Look at the link and at"
             " the other node: when they are connected again in time, both go on and nothing is lost"
         )
+    if stack.mount is None and fencing.until is None:
+        return (
+            "mend the link, or bring the other node up; 'drbdadm resume-io' would be a split brain. Connected again,"
+            " this node goes on, unless the other one has gone on without it. Nothing is mounted here, so O2CB does not"
+            f" reset it: once the other one has gone on, 'drbdocfs stop {stack.name}', then"
+            f" 'drbdocfs start {stack.name}'"
+        )
     reset = f" Else O2CB resets this node, at {fencing.end()}" if fencing.end() else " Else O2CB resets this node"
     return (
         "mend the link, or bring the other node up; nothing is to be typed here, and 'drbdadm resume-io' would be a"
-        f" split brain. Connected again, this node goes on.{reset}: then it boots, and waits for the other"
+        f" split brain. Connected again, this node goes on, unless the other one was chosen.{reset}: then it boots, and"
+        " waits for the other"
     )
 
 

@@ -157,6 +157,10 @@ STOPPED, ATTACHED, GOOD, APART, SECONDARY, CONNECTING = (
 )
 
 
+# With fencing DRBD attaches as Consistent what it would call UpToDate without; at the handshake it becomes the source.
+GOOD_DISKS = ("UpToDate", "Consistent")
+
+
 def met(step: Step, side: Side) -> bool:
     """Whether the step has done what it is for."""
     if step.expect == STOPPED:
@@ -164,7 +168,7 @@ def met(step: Step, side: Side) -> bool:
     if step.expect == ATTACHED:
         return side.configured and side.disk not in GONE
     if step.expect == GOOD:
-        return side.configured and side.disk == "UpToDate"
+        return side.configured and side.disk in GOOD_DISKS
     if step.expect == APART:
         return side.connection == "StandAlone"
     if step.expect == SECONDARY:
@@ -305,7 +309,7 @@ def _bad_victim(loser: Side) -> Refusal | None:
 
 
 def _bad_survivor(winner: Side) -> Refusal | None:
-    if winner.configured and winner.disk != "UpToDate":
+    if winner.configured and winner.disk not in GOOD_DISKS:
         return Refusal(
             EX_DATAERR,
             f"{winner.host}, whose data is to stay, has the disk {winner.disk}: it cannot give it to the other",

@@ -128,6 +128,14 @@ BOOK = Book(
         "survivor = the node with the lowest number; or change the numbers in cluster.conf, on both hosts, with the "
         "stack stopped on both",
     ),
+    survivors_apart=Rule(
+        WARNING,
+        "the stacks of a cluster may choose different survivors",
+        "O2CB resets the whole host when one of its stacks does not go on. Where one stack goes on here and another "
+        "one there, both hosts are reset, and nobody is left.",
+        "the same survivor = HOST for all stacks of the cluster; or power, for which the node with the lowest number "
+        "goes first",
+    ),
     fence_agent_missing=Rule(
         ERROR,
         "there is no fence agent that could be run",
@@ -240,6 +248,7 @@ def program(handler: Statement | None) -> str:
 
 
 def find(facts: Facts) -> Iterator[Finding]:
+    decided: dict[str, list[Stack]] = {}
     for stack in facts.reading.stacks:
         found = resource.find(facts.drbd, stack.resource)
         if found is None:
@@ -255,6 +264,22 @@ def find(facts: Facts) -> Iterator[Finding]:
         yield from _unused(facts, stack)
         if said.policy == STONITH and said.ours:
             yield from _times(facts, stack, found)
+            decided.setdefault(stack.cluster, []).append(stack)
+    for stacks in decided.values():
+        yield from _together(facts, stacks)
+
+
+def _together(facts: Facts, stacks: list[Stack]) -> Iterator[Finding]:
+    """Whether the stacks of one cluster all choose the same node."""
+    first = stacks[0]
+    for stack in stacks[1:]:
+        if stack.survivor != first.survivor:
+            message = f"survivor = {stack.survivor}, and of stack {first.name} {first.survivor}"
+        elif stack.survivor == WITNESS:
+            message = f"survivor = witness, and of stack {first.name} as well: each has a lock of its own"
+        else:
+            continue
+        yield BOOK.finding("survivors-apart", key_place(facts, stack, "survivor"), message, stack.name)
 
 
 # --- what DRBD is told ------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from drbdocfs_boot.fencing import FROZEN, PEER_FENCED, PEER_OUTDATED, Plan, Time
 from drbdocfs_boot.helpers import address
 from drbdocfs_boot.messages import Message
 from drbdocfs_boot.stack import Stack
-from drbdocfs_boot.tools import drbd, journal, kmsg, o2cb, records, system, wake
+from drbdocfs_boot.tools import drbd, journal, kmsg, mounts, o2cb, records, system, wake
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import KILL, PATH, TERM, Process
 
@@ -153,6 +153,20 @@ class Handler:
         cluster = self.stack.cluster if self.stack is not None else ""
         stanzas = clusterconf.parse(system.read(o2cb.CLUSTER_CONF) or "")
         return fencing.preferred(clusterconf.nodes(stanzas, cluster), self.host)
+
+    def idle(self) -> bool:
+        """Whether nothing of the stack is mounted here, nor just being mounted: without a heartbeat on the device O2CB
+        resets nobody for it, and who goes on without its peer serves nothing.  False where it cannot be told."""
+        if self.stack is None:
+            return False
+        node, cluster = self.stack.device, self.stack.cluster
+        block = os.path.basename(os.path.realpath(system.path(node)))
+        return (
+            mounts.device_number(node) is not None
+            and not mounts.of_device(node)
+            and not o2cb.region_of(cluster, block)
+            and not o2cb.global_heartbeat(cluster)
+        )
 
     def generation(self) -> str:
         """The data generation of the stack's volume, without the bit that says Primary: the same on both nodes when
@@ -296,6 +310,14 @@ class Handler:
             return self.frozen(self.trouble)
         if survivor == fencing.NONE:
             return self.frozen("survivor = none: nobody goes on alone")
+        # One that serves goes first, by as much as its own plan can take from the loss on.
+        if survivor in (fencing.POWER, fencing.WITNESS) and self.idle():
+            reason = f"nothing is mounted here: {self.peer} goes first"
+            if self.wait("head start", self.began + self.write_limit, reason):
+                return self.back()
+            found = self.situation()
+            if found != LOST:
+                return self.frozen(self.refusal(found))
         if survivor == fencing.POWER:
             return self.by_power(self.stack, self.plan)
         if survivor == fencing.WITNESS:
@@ -327,14 +349,24 @@ class Handler:
         left = max(self.began + plan.end - time.monotonic(), plan.decide)
         self.busy()
         self.record("switching off", time.monotonic() + left, f"{stack.fence_agent} is to switch {self.peer} off")
+        tried = []
+
+        def tell(text: str) -> None:
+            tried.append(text)  # after each try
+            self.step(text)
+
         try:
-            off = agent.switch_off(stack.fence_agent, options, left, self.step, self.still_lost)
+            off = agent.switch_off(stack.fence_agent, options, left, tell, self.still_lost)
         except (Failure, OSError) as error:
             return self.frozen(f"{stack.fence_agent} could not be used: {_words(error)}")
         if not off and self.situation() == BACK:
             return self.back()
+        if not off and tried:
+            # It may be off all the same, and would stay so; one that is on already stays on.
+            self._switch_on_later(stack.fence_agent, options)
+            return self.frozen(f"{stack.fence_agent} did not confirm that {self.peer} is off: it is switched on again")
         if not off:
-            return self.frozen(f"{stack.fence_agent} has not switched {self.peer} off")
+            return self.frozen(f"{self.peer} was not switched off: DRBD does not say any more that it is lost")
         self._switch_on_later(stack.fence_agent, options)
         return self.goes_on(PEER_FENCED, f"{self.peer} is switched off, and {stack.fence_agent} confirms it")
 
@@ -462,7 +494,13 @@ class Handler:
     def frozen(self, reason: str) -> int:
         """Whoever goes on, it is not this node."""
         limit = ""
-        if self.plan is not None:
+        if self.plan is not None and self.idle():
+            limit = (
+                "; nothing is mounted here, so O2CB does not reset this node: once the other one has gone on,"
+                f" 'drbdocfs stop {self.name}', then 'drbdocfs start {self.name}'"
+            )
+            self.record("frozen", time.monotonic(), reason)
+        elif self.plan is not None:
             reset = self.began + self.write_limit
             left = max(0.0, reset - time.monotonic())
             limit = (
@@ -594,17 +632,16 @@ def release(name: str) -> int:
     Only while connected, as the only one, and each lock by the nonce that it had then: a handler that is called
     meanwhile ends us, and takes a lock with a nonce of its own.
     """
-    marker = records.witness(name)
-    if marker is None:
+    if records.witness(name) is None:
         return 0
     lock = _open_lock(name)
     try:
-        return _release(name, lock, *marker)
+        return _release(name, lock)
     finally:
         os.close(lock)
 
 
-def _release(name: str, lock: int, where: str, locks: "list[tuple[str, str]]") -> int:
+def _release(name: str, lock: int) -> int:
     from drbdocfs_boot.tools import witness
 
     resource = (records.read(name, "attach") or {}).get("RESOURCE", "")
@@ -617,6 +654,10 @@ def _release(name: str, lock: int, where: str, locks: "list[tuple[str, str]]") -
     except BlockingIOError:
         return EX_TEMPFAIL  # a handler is at work
     _sign(lock, NO_FREEZE)
+    marker = records.witness(name)  # not before: the handler that had the place may have added a lock
+    if marker is None:
+        return 0
+    where, locks = marker
     handler.settle(ASK_LIMIT)
     handler.close()
     if drbd.verdict(handler.state, handler.resource).status != 0:

@@ -7,6 +7,7 @@ import time
 from . import fencing, powerswitch, witnesshost
 from .fault import Case, fault
 from .rows_resync import fast, slow
+from .stack import MOUNTPOINT
 
 GROUP = "fencing put to the test"
 LIMIT = 600.0
@@ -84,3 +85,26 @@ def again_in_the_resync(case: Case) -> None:
     case.records.await_writes(case.one, written, 120.0)
     case.must("mnt/storage" not in case.two.run("cat /proc/mounts"), "server2 has mounted amid its resync")
     case.apart.append((again, fencing.mend(case.lab, fencing.CABLE)))
+
+
+@fault("link-lost-nothing-mounted", "the node that has nothing mounted asks for the lock last: the other goes on, and"
+       " this one is frozen and not reset; `drbdocfs stop` and `start` bring it back",
+       group=GROUP, seconds=330)  # fmt: skip
+def nothing_mounted(case: Case) -> None:
+    node, other = case.two, case.one  # without the lowest number, whose grace is shorter
+    case.records.stop(node)
+    node.run(f"umount {MOUNTPOINT}")
+    resets = [each.resets for each in case.lab.nodes]
+    began = fencing.cut(case.lab, fencing.CABLE)
+    other.wait_until("grep -q 'ro:Primary/Unknown ds:UpToDate/Outdated [ABC ] r' /proc/drbd", 90)
+    case.note(f"thawed after {time.monotonic() - began:.0f} s")
+    case.records.await_writes(other, time.monotonic(), 60.0)
+    case.says(node, "O2CB does not reset it", limit=120.0)
+    time.sleep(max(0.0, began + 120.0 - time.monotonic()))
+    case.must(resets == [each.resets for each in case.lab.nodes], "a node was reset")
+    case.apart.append((began, fencing.mend(case.lab, fencing.CABLE)))
+    time.sleep(15)
+    case.note(f"then {node.name} is {node.run('drbdadm cstate r0').strip()}, {other.name} "
+              f"{other.run('drbdadm cstate r0').strip()}")  # fmt: skip
+    node.run("drbdocfs stop web", timeout=180)
+    node.run("drbdocfs start web", timeout=300)

@@ -53,7 +53,23 @@ QUORUM = {
     .replace("auto-promote no;", "auto-promote no; quorum majority;")
     .replace("\ton server1", THIRD + "\ton server1"),
 }
-SETUPS = {"host": GOOD, "nine": NINE, "power": POWER, "witness": WITNESS, "shared": SHARED, "quorum": QUORUM}
+# A second stack of the same cluster.
+TWO = {
+    **GOOD,
+    OURS: GOOD[OURS] + GOOD[OURS].replace("[web]", "[mail]").replace("r0", "r1").replace("drbd0", "drbd1")
+    .replace("/drbd-loop.img", "/mail.img").replace("loop7", "loop8").replace("storage", "mail"),
+    DRBD: GOOD[DRBD] + GOOD[DRBD].replace("r0", "r1").replace("7789", "7790").replace("drbd0 minor 0", "drbd1 minor 1")
+    .replace("loop7", "loop8"),
+}  # fmt: skip
+BOTH_WITNESS = {
+    **TWO,
+    **ROOMY,
+    OURS: TWO[OURS].replace("survivor = server1", "survivor = witness\nwitness = lock@third:22"),
+    SSH: "#!/bin/sh\n",
+}
+SETUPS = {
+    "host": GOOD, "two": TWO, "nine": NINE, "power": POWER, "witness": WITNESS, "shared": SHARED, "quorum": QUORUM,
+}  # fmt: skip
 
 
 def there(box: Box, files: dict[str, str]) -> None:
@@ -117,6 +133,8 @@ FAULTS: list[Fault] = [
     ("host", "survivor-unknown", ERROR, SURVIVOR, OURS, "= server1", "= server3", "server1 and server2", ()),
     ("host", "survivor-not-lowest", WARNING, SURVIVOR, OURS, "= server1", "= server2\nlink_grace = 7s",
      "server2 has the number 1, server1 has 0", ()),
+    ("two", "survivors-apart", WARNING, f"{OURS}:16", OURS, "server1\n[mail]", "none\n[mail]",
+     "survivor = server1, and of stack web none", ("survivor-none",)),
     ("power", "fence-agent-missing", ERROR, SURVIVOR, OURS, "\nfence_agent = fence_rack", "", "without", ()),
     ("power", "fence-agent-missing", ERROR, f"{OURS}:9", AGENT, "", None, "is not in /usr/local/sbin", ()),
     ("power", "fence-agent-missing", ERROR, f"{OURS}:9", OURS, "= fence_rack", "= /opt/rack", "no such file", ()),
@@ -165,6 +183,13 @@ def test_exactly_the_planted_fault_is_found(box: Box, fault: Fault) -> None:
     assert says in found[0].message
     assert {f.code for f in findings if f is not found[0]} == set(also), findings
     assert "s3cret" not in str(findings)
+
+
+def test_stacks_with_a_lock_each_may_choose_different_survivors(box: Box) -> None:
+    there(box, BOTH_WITNESS)
+    assert [(f.code, f.stack, f.message) for f in look()] == [
+        ("survivors-apart", "mail", "survivor = witness, and of stack web as well: each has a lock of its own")
+    ]
 
 
 def test_every_code_is_planted() -> None:

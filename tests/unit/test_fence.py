@@ -473,6 +473,57 @@ def test_who_has_not_the_lock_stays_frozen(node: Node, locks: Locks) -> None:
     assert "server2 has the lock at tie" in node.words("fence-frozen")
 
 
+@pytest.fixture
+def idle(node: Node) -> Node:
+    """Nothing is mounted; O2CB's times are short."""
+    node.box.write("/dev/drbd0", "")
+    node.box.write("/proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
+    node.box.write(f"{PLACE}/idle_timeout_ms", "5000\n")
+    node.box.write(f"{PLACE}/heartbeat/dead_threshold", "4\n")
+    node.box.write(f"{PLACE}/heartbeat/6A8F/blocks", "256\n")
+    node.box.write(f"{PLACE}/heartbeat/6A8F/dev", "drbd9\n")
+    return node
+
+
+def test_who_serves_nothing_asks_for_the_lock_last(idle: Node, locks: Locks) -> None:
+    began = time.monotonic()
+    assert idle.call() == 4
+    assert time.monotonic() - began >= 4
+    assert len(locks.asked) == 1
+
+
+def test_and_not_at_all_when_the_link_is_back(idle: Node, locks: Locks) -> None:
+    idle.box.write("/more", f"sleep 1; cat <<'X'\n{BACK.replace('exists', 'change').replace('change -', '')}X\n")
+    assert idle.call() == 1
+    assert locks.asked == []
+    assert idle.kinds()[-1] == "fence-back"
+
+
+def test_who_serves_nothing_is_not_told_that_o2cb_resets_it(idle: Node) -> None:
+    idle.configure(survivor="server2")
+    assert idle.call() == 1
+    assert "nothing is mounted here, so O2CB does not reset this node" in idle.words("fence-frozen")
+    found = records.read("web", "fencing")
+    assert found is not None
+    assert found["PHASE"] == "frozen"
+    assert float(found["UNTIL"]) <= time.monotonic()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("/proc/self/mountinfo", "22 1 147:0 / /mnt/storage rw - ocfs2 /dev/drbd0 rw\n"),
+        (f"{PLACE}/heartbeat/6A8F/dev", "drbd0\n"),  # being mounted
+        (f"{PLACE}/heartbeat/mode", "global\n"),
+    ],
+)
+def test_who_serves_or_is_about_to_does_not_wait(idle: Node, locks: Locks, file: str, text: str) -> None:
+    idle.box.write(file, text)
+    began = time.monotonic()
+    assert idle.call() == 4
+    assert time.monotonic() - began < 4
+
+
 def test_a_witness_that_does_not_answer_is_asked_again_with_the_same_word(node: Node, locks: Locks) -> None:
     locks.answers = [witness.Answer(witness.ERROR, said="no route"), witness.Answer(witness.TAKEN)]
     assert node.call() == 4
@@ -526,6 +577,23 @@ def test_the_locks_are_given_back_when_both_are_in_step(node: Node, locks: Locks
     assert locks.released[-2:] == [("D799598BB6737F4E", "abc"), ("D799598BB6737F4E", "def")]
     assert records.witness("web") is None
     assert fence.release("web") == 0
+
+
+def test_a_lock_that_a_handler_has_just_asked_for_is_given_back_as_well(
+    node: Node, locks: Locks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had the place until the release got it."""
+    records.mark_witness("web", "tie", "D799598BB6737F4E", "abc")
+    node.box.write("/state", READY)
+    real = fcntl.flock
+
+    def flock(fd: int, operation: int) -> None:
+        records.mark_witness("web", "tie", "D799598BB6737F4E", "def")
+        real(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert fence.release("web") == 0
+    assert locks.released == [("D799598BB6737F4E", "abc"), ("D799598BB6737F4E", "def")]
 
 
 def test_a_release_makes_way_for_a_handler_and_no_freeze_older(node: Node, locks: Locks) -> None:
@@ -604,7 +672,10 @@ def test_an_agent_that_lies_leaves_the_node_frozen(node: Node, agent: Box) -> No
     agent.write(f"{PLACE}/heartbeat/dead_threshold", "7\n")
     agent.monkeypatch.setitem(fencing.DECIDE, "power", 3.0)
     assert node.call() == 1
-    assert "fence_x has not switched server2 off" in node.words("fence-frozen")
+    assert "fence_x did not confirm that server2 is off" in node.words("fence-frozen")
+    # It may be off all the same, and nobody else would switch it on.
+    os.wait()
+    assert "on" in (agent.root / "asked").read_text().split()
 
 
 @pytest.mark.parametrize(

@@ -430,8 +430,15 @@ def test_a_frozen_node_says_when_it_is_reset_and_what_not_to_do() -> None:
     text = report.as_text([one], (), now=NOW)
     assert "\n  fencing  frozen until 23:59:15: survivor = server2: the other node goes on\n" in text
     assert "'drbdadm resume-io' would be a split brain" in text
+    assert "Connected again, this node goes on, unless the other one was chosen." in text
     assert "Else O2CB resets this node, at 23:59:15" in text
     assert "nothing is to be typed: the" not in text
+
+
+def test_a_frozen_node_that_has_nothing_mounted_says_how_it_gets_out() -> None:
+    one = fenced(PHASE="frozen", UNTIL="1000.000", REASON="server2 has the lock at tie")
+    text = report.as_text([one], (), now=NOW)
+    assert "O2CB does not reset it: once the other one has gone on, 'drbdocfs stop web', then 'drbdocfs start" in text
 
 
 def test_a_time_that_has_passed_is_not_shown() -> None:
