@@ -47,8 +47,8 @@ class Side:
     ``keys``: KEYS as text, link_grace in microseconds; ``in_force``: every value of fencing in the kernel; ``net``:
     DRBD's times as they are in force, in DRBD's units; ``threshold``, ``idle``: O2CB's, None where its cluster is not
     there; ``numbers``: O2CB's numbers of the nodes; ``addresses``: host -> ADDRESS:PORT of DRBD; ``thirds``: hosts
-    without a disk, which are in nothing else here; ``file``: where the stack's section stands; ``unread``: what could
-    not be read, in words.
+    without a disk, which are in nothing else here; ``several``: it is one of several stacks that ask a witness;
+    ``file``: where the stack's section stands; ``unread``: what could not be read, in words.
     """
 
     host: str
@@ -75,6 +75,7 @@ class Side:
     numbers: Mapping[str, str] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
     thirds: Sequence[str] = ()
+    several: bool = False
     file: str = "/etc/drbdocfs/drbdocfs.conf"
     unread: Sequence[str] = ()
 
@@ -117,7 +118,7 @@ class Side:
 
     @property
     def plan(self) -> fencing.Plan:
-        return fencing.plan(self.survivor, self.grace, self.times, self.preferred)
+        return fencing.plan(self.survivor, self.grace, self.times, self.preferred, self.several)
 
     @property
     def preferred(self) -> bool:

@@ -20,6 +20,12 @@ the last ping put off the next one by another ping-int (drbd_ack_receiver), so a
 20 s were seen with its defaults.  Sources: fs/ocfs2/cluster/heartbeat.c, quorum.c, tcp.c; drbd.conf(5); the lab.
 """
 
+TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each call
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from drbdocfs_boot.stack import Stack
+
 # fence-peer's exit statuses, the same in 8.4 and 9 (drbd_nl.c: conn_try_outdate_peer; enum drbd_peer_state).
 PEER_OUTDATED = 4  # it is known that the peer does not go on with its data
 PEER_FENCED = 7  # it was switched off, and that was verified
@@ -142,25 +148,35 @@ class Plan:
         self.sum = sum
 
 
-def plan(survivor: str, link_grace: float, times: Times, lowest: bool) -> Plan:
+def several(stacks: "Iterable[Stack]", stack: "Stack") -> bool:
+    """Whether ``stack`` is one of several of its cluster, each with a lock of its own at a witness.
+
+    O2CB resets a host as soon as one of its stacks does not go on, so one node has to get the locks of all.
+    """
+    same = (one for one in stacks if one.cluster == stack.cluster and one.survivor == WITNESS)
+    return stack.survivor == WITNESS and len({one.name for one in same}) > 1
+
+
+def plan(survivor: str, link_grace: float, times: Times, lowest: bool, several: bool = False) -> Plan:
     """The plan of a node; ``lowest``: it has the lowest number in cluster.conf, so O2CB prefers it, and so do we.
 
-    With ``power`` both nodes reckon with the limits of the one without the lowest number, so that their head start
-    is worth what it says; the others decide each for itself.
+    With ``power``, and ``witness`` with ``several`` locks, both nodes reckon with the limits of the one without the
+    lowest number, so that their head start is worth what it says; the others decide each for itself.
     """
     decide = DECIDE.get(survivor, DECIDE_HOST)
     limit = times.write_limit if lowest else min(times.write_limit, times.quorum_limit)
     end = limit - times.detection - MARGIN
     head = 0.0
     room = end - decide
-    if survivor == POWER:
+    in_turn = survivor == POWER or (survivor == WITNESS and several)
+    if in_turn:
         # The nodes may notice the loss up to `detection` apart; a moment after that the preferred one's agent is at
         # work.  Where there is room it has the time to end, too.
         head = times.detection + LEAST_LEAD
         strictest = min(times.write_limit, times.quorum_limit) - times.detection - MARGIN
         room = strictest - head - decide
     grace = max(min(link_grace, room), min(link_grace, LEAST_GRACE))
-    if survivor == POWER:
+    if in_turn:
         head += min(max(0.0, room - grace), decide - LEAST_LEAD)
     wait = 0.0 if lowest else head
     fits = grace + wait + decide <= end

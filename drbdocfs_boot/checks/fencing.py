@@ -133,8 +133,8 @@ BOOK = Book(
         "the stacks of a cluster may choose different survivors",
         "O2CB resets the whole host when one of its stacks does not go on. Where one stack goes on here and another "
         "one there, both hosts are reset, and nobody is left.",
-        "the same survivor = HOST for all stacks of the cluster; or power, for which the node with the lowest number "
-        "goes first",
+        "the same survivor for all stacks of the cluster; with power and witness the node with the lowest number then "
+        "goes first, for all of them",
     ),
     fence_agent_missing=Rule(
         ERROR,
@@ -275,11 +275,7 @@ def _together(facts: Facts, stacks: list[Stack]) -> Iterator[Finding]:
     for stack in stacks[1:]:
         if stack.survivor != first.survivor:
             message = f"survivor = {stack.survivor}, and of stack {first.name} {first.survivor}"
-        elif stack.survivor == WITNESS:
-            message = f"survivor = witness, and of stack {first.name} as well: each has a lock of its own"
-        else:
-            continue
-        yield BOOK.finding("survivors-apart", key_place(facts, stack, "survivor"), message, stack.name)
+            yield BOOK.finding("survivors-apart", key_place(facts, stack, "survivor"), message, stack.name)
 
 
 # --- what DRBD is told ------------------------------------------------------------------------------------------
@@ -597,6 +593,7 @@ def _times(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
         return
     one = times(facts, found)
     grace = stack.link_grace / SECOND
+    several = fencing.several(facts.reading.stacks, stack)
     nodes = clusterconf.nodes(facts.cluster_conf or [], stack.cluster)
     names = {fencing.preferred(nodes, name): name for name in nodes}
     asked: tuple[bool, ...] = (True, False)
@@ -608,9 +605,9 @@ def _times(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
     where = key_place(facts, stack, "link_grace")
     shown: set[str] = set()
     for lowest in asked:
-        plan = fencing.plan(stack.survivor, grace, one, lowest)
+        plan = fencing.plan(stack.survivor, grace, one, lowest, several)
         name = names.get(lowest) or f"the node {'with' if lowest else 'without'} the lowest number"
-        strict = stack.survivor == POWER or not lowest
+        strict = stack.survivor == POWER or several or not lowest
         if not plan.fits:
             late = plan.grace + plan.head_start + plan.decide - plan.end
             advice = _more(one, strict, late)

@@ -52,7 +52,7 @@ class Handler:
         self.resource = resource
         self.began = time.monotonic()
         self.host = os.uname().nodename
-        self.stack, self.trouble = _configured(resource)
+        self.stack, self.trouble, self.several = _configured(resource)
         # A resource without a stack may have another stack's name: its records are none of ours.
         self.name = self.stack.name if self.stack is not None else "@" + resource
         attached = records.read(self.name, "attach") or {}
@@ -228,7 +228,7 @@ class Handler:
         grace = self.stack.link_grace / 1_000_000 if self.stack is not None else 20.0
         times = self.times()
         self.write_limit = times.write_limit
-        self.plan = plan = fencing.plan(survivor, grace, times, self.lowest())
+        self.plan = plan = fencing.plan(survivor, grace, times, self.lowest(), self.several)
         policy = f"survivor = {survivor}" if self.stack is not None else f"nobody goes on ({self.trouble})"
         if found == UNKNOWN:
             self.step(self.refusal(found))
@@ -411,6 +411,14 @@ class Handler:
             generation = self.generation()
         except (Failure, OSError) as error:
             return self.frozen(f"the lock cannot be asked for: {_words(error)}")
+        if plan.head_start:
+            # Of several stacks: all of them to the node that O2CB prefers, as long as it reaches the witness.
+            reason = f"{self.peer} asks for the locks of all stacks first"
+            if self.wait("head start", self.began + plan.grace + plan.head_start, reason):
+                return self.back()
+            found = self.situation()
+            if found != LOST:
+                return self.frozen(self.refusal(found))
         nonce = os.urandom(8).hex()
         records.mark_witness(self.name, stack.witness, generation, nonce)
         self.busy()
@@ -512,18 +520,19 @@ class Handler:
         return FROZEN
 
 
-def _configured(resource: str) -> "tuple[Stack | None, str]":
-    """The stack of a resource, or why there is none."""
+def _configured(resource: str) -> "tuple[Stack | None, str, bool]":
+    """The stack of a resource, or why there is none; whether it is one of several that ask a witness."""
     try:
         reading = lean.read(os.environ.get("DRBDOCFS_ROOT", "").rstrip("/"))
     except Exception as error:
-        return None, f"the configuration cannot be read: {mistake.words(error)}"
+        return None, f"the configuration cannot be read: {mistake.words(error)}", False
     for stack in reading.stacks:
         if stack.resource == resource:
-            return stack, ""
+            return stack, "", fencing.several(reading.stacks, stack)
+    trouble = f"no stack has the resource {resource}"
     if reading.problems:
-        return None, f"no stack has the resource {resource}, and the configuration has mistakes: {reading.problems[0]}"
-    return None, f"no stack has the resource {resource}"
+        trouble += f", and the configuration has mistakes: {reading.problems[0]}"
+    return None, trouble, False
 
 
 def _words(error: "Failure | OSError") -> str:
@@ -682,7 +691,8 @@ def dry_run(resource: str) -> int:
         return EX_CONFIG
     handler.settle(ASK_LIMIT)
     handler.close()
-    plan = fencing.plan(handler.stack.survivor, handler.stack.link_grace / 1_000_000, handler.times(), handler.lowest())
+    grace = handler.stack.link_grace / 1_000_000
+    plan = fencing.plan(handler.stack.survivor, grace, handler.times(), handler.lowest(), handler.several)
     print(f"stack {handler.name}, resource {resource}, peer {handler.peer}, now: {handler.situation()}")
     print(plan.sum)
     survivor = handler.stack.survivor

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from drbdocfs_boot import choose, clusterconf, fencetest, fencing, metadata, terminal
+from drbdocfs_boot import choose, clusterconf, fencetest, fencing, lean, metadata, terminal
 from drbdocfs_boot.events import State
 from drbdocfs_boot.exits import (
     EX_INTERRUPTED,
@@ -165,6 +165,7 @@ def own_side(stack: Stack) -> Side:
         helper_problem=_not_a_program(helper.split()[0]) if helper.split() else "it has no usermode_helper",
         addresses=fencetest.addresses(dump),
         thirds=[host.name for host in apart],
+        several=fencing.several(lean.read(os.environ.get("DRBDOCFS_ROOT", "")).stacks, stack),
         file=stack.file,
         unread=unread,
         **facts,

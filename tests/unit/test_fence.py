@@ -524,6 +524,19 @@ def test_who_serves_or_is_about_to_does_not_wait(idle: Node, locks: Locks, file:
     assert time.monotonic() - began < 4
 
 
+def test_of_several_stacks_the_preferred_node_asks_for_all_locks_first(node: Node, locks: Locks) -> None:
+    """Here the other one is preferred: a link that comes back in its head start costs nobody anything."""
+    mail = CONF.replace("[web]", "[mail]").replace("r0", "r1").replace("drbd0", "drbd1").replace("storage", "mail")
+    own = f"{CONF}survivor = witness\nwitness = tie\nlink_grace = 0\n"
+    node.box.write("/etc/drbdocfs/drbdocfs.conf", f"{own}{mail}survivor = witness\nwitness = tie\n")
+    node.box.write("/etc/ocfs2/cluster.conf", CLUSTER.replace("number = 1", "number = 3"))
+    node.box.write("/more", f"sleep 1; cat <<'X'\n{BACK.replace('exists', 'change').replace('change -', '')}X\n")
+    assert node.call() == 1
+    assert locks.asked == []
+    assert "head start 13.5 s" in node.words("fence-begun")
+    assert node.kinds()[-1] == "fence-back"
+
+
 def test_a_witness_that_does_not_answer_is_asked_again_with_the_same_word(node: Node, locks: Locks) -> None:
     locks.answers = [witness.Answer(witness.ERROR, said="no route"), witness.Answer(witness.TAKEN)]
     assert node.call() == 4

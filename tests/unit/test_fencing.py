@@ -6,6 +6,7 @@ import pytest
 
 from drbdocfs_boot import fencing
 from drbdocfs_boot.fencing import Times, plan
+from drbdocfs_boot.stack import Stack
 
 
 def created(threshold: int = 31, idle: float = 30.0) -> Times:
@@ -50,12 +51,13 @@ def test_plan(
         assert times.detection + grace + head + found.decide + fencing.MARGIN <= found.limit
 
 
-def test_both_nodes_reckon_with_the_same_grace_where_one_is_to_act_before_the_other() -> None:
+@pytest.mark.parametrize(("policy", "several"), [("power", False), ("witness", True)])
+def test_both_nodes_reckon_with_the_same_grace_where_one_is_to_act_before_the_other(policy: str, several: bool) -> None:
     for idle in (5.0, 30.0, 45.0, 60.0, 120.0):
         for detection in (1.5, 7.5, 20.5):
             times = Times(idle=idle, ping_int=(detection - 0.5) / 2, timeout=1.0)
             assert times.detection == detection
-            first, second = plan("power", 20.0, times, True), plan("power", 20.0, times, False)
+            first, second = (plan(policy, 20.0, times, lowest, several) for lowest in (True, False))
             assert first.grace == second.grace
             # Noticed by the other as early, and by the preferred one as late as it can be: it has begun all the same.
             assert second.grace + second.head_start >= times.detection + first.grace + fencing.LEAST_LEAD
@@ -64,6 +66,27 @@ def test_both_nodes_reckon_with_the_same_grace_where_one_is_to_act_before_the_ot
 @pytest.mark.parametrize("wanted", [0.0, 0.5, 1.0])
 def test_a_grace_that_is_wanted_short_is_not_made_longer(wanted: float) -> None:
     assert plan("server1", wanted, Times(threshold=7), True).grace == wanted
+
+
+def test_one_of_several_locks_is_asked_for_in_turn_with_what_grace_is_left() -> None:
+    assert plan("witness", 20.0, created(), True, several=True).sum == (
+        "notice 7.5 s + grace 7 s + decision 5 s + margin 3 s = 22.5 s, of 58 s that O2CB leaves (heartbeat)"
+    )
+    assert plan("witness", 20.0, created(), False, several=True).sum == (
+        "notice 7.5 s + grace 7 s + head start 9.5 s + decision 5 s + margin 3 s = 32 s,"
+        " of 32 s that O2CB leaves (quorum)"
+    )
+
+
+def test_only_stacks_of_the_same_cluster_that_ask_a_witness_make_several() -> None:
+    def stack(name: str, cluster: str = "web", survivor: str = "witness") -> Stack:
+        return Stack(name, resource=name, device="/dev/drbd0", cluster=cluster, mountpoint="/mnt", survivor=survivor)
+
+    one = stack("web")
+    assert not fencing.several([one], one)
+    assert not fencing.several([one, stack("db", survivor="server1"), stack("mail", cluster="mail")], one)
+    assert fencing.several([one, stack("db")], one)
+    assert not fencing.several([one, stack("db"), stack("x", survivor="power")], stack("x", survivor="power"))
 
 
 def test_the_limit_is_named() -> None:
