@@ -798,7 +798,7 @@ def _peer_behind(state: State) -> str:
     disks = {d.get("peer-disk", "DUnknown") for d in peers}
     gone = {d.get("replication", "Off") == "Off" for d in peers}
     if gone == {True} and disks == {"Outdated"}:
-        return "the peer left in good order"
+        return "the peer's disk is Outdated"
     # Without this, 8.4 would freeze, and its handler ask the policy, when a peer without a disk goes; and what is on
     # its way to the own disk alone at that moment hangs for ever if the peer is back before an answer (drbd_req.c,
     # RESEND of a request that was not for the peer).

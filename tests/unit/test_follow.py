@@ -222,7 +222,7 @@ PEER = "change peer-device name:r0 peer-node-id:0 volume:0 "
 @pytest.mark.parametrize(
     ("news", "why"),
     [
-        (PEER + "replication:Off peer-disk:Outdated\n", "the peer left in good order"),
+        (PEER + "replication:Off peer-disk:Outdated\n", "the peer's disk is Outdated"),
         (PEER + "replication:Established peer-disk:Diskless\n", "the peer's disk was Diskless"),
         (PEER + "replication:SyncSource peer-disk:Inconsistent\n", "the peer's disk was Inconsistent"),
     ],
