@@ -446,9 +446,9 @@ class Handler:
         """Asked by a promotion without the peer: what the wait has decided holds."""
         alone = records.read(self.name, "alone") if self.stack is not None else None
         if alone is None:
-            self.tell("fence-promotion", reason="refused: nobody has decided that this node goes on without its peer;"
-                      f" 'drbdocfs proceed {self.name}' does")  # fmt: skip
-            return FROZEN
+            return self.refused(
+                f"nobody has decided that this node goes on without its peer; 'drbdocfs proceed {self.name}' does"
+            )
         why = alone.get("WHY", "allowed")
         # The policy "always" knows nothing of the peer, which may have been chosen: a node that was reset would write
         # beside it.  Metadata that prove it and an administrator know better.
@@ -462,10 +462,10 @@ class Handler:
                 records.mark_witness(self.name, self.stack.witness, generation, nonce)
                 answer = witness.take(self.stack.witness, generation, self.host, nonce, self.resource, PROMOTION_LIMIT)
                 if answer.kind == "held":
-                    self.tell("fence-promotion", reason=f"refused: {answer.holder} has the lock at"
-                              f" {self.stack.witness}, so it went on with these data; where it is lost for good see"
-                              " drbdocfs-witness(8) on how to release the lock")  # fmt: skip
-                    return FROZEN
+                    return self.refused(
+                        f"{answer.holder} has the lock at {self.stack.witness}, so it went on with these data; where it"
+                        " is lost for good see drbdocfs-witness(8) on how to release the lock"
+                    )
                 if answer.kind == "taken":
                     allowed = True
                 else:
@@ -473,11 +473,18 @@ class Handler:
             except (Failure, OSError) as error:
                 self.step(f"the witness was not asked: {_words(error)}")
         if not allowed:
-            self.tell("fence-promotion", reason=f"refused: {self.peer} may be the one that went on, and"
-                      f" 'when_alone = always' does not know; 'drbdocfs proceed {self.name}' goes on")  # fmt: skip
-            return FROZEN
+            return self.refused(
+                f"{self.peer} may be the one that went on, and 'when_alone = always' does not know;"
+                f" 'drbdocfs proceed {self.name}' goes on"
+            )
         self.tell("fence-promotion", reason=why)
         return PEER_OUTDATED
+
+    def refused(self, reason: str) -> int:
+        """A promotion that is not to be; DRBD says no more of it than that it has no good data, so it is recorded."""
+        self.tell("fence-promotion", reason=f"refused: {reason}")
+        self.record(records.REFUSED, time.monotonic(), reason)
+        return FROZEN
 
     # --- how it ends ---
 

@@ -45,7 +45,8 @@ def start(layer: Layer) -> None:
     if alone:
         records.remove(layer.instance, "proceed")  # this is what was ordered; a refusal needs a new order
     own = (records.read(layer.instance, "attach") or {}).get("ADDRESS", "")
-    deadline = time.monotonic() + PROMOTE_LIMIT
+    began = time.monotonic()
+    deadline = began + PROMOTE_LIMIT
     while True:
         state = _answer(layer, deadline, lambda: drbd.state(resource))
         if state is None:
@@ -73,8 +74,11 @@ def start(layer: Layer) -> None:
                 break
             reason = f"'drbdadm primary {resource}' failed (exit {result.code}): {result.said}"
             if result.code == drbd.NO_GOOD_DATA:
-                # Of a node alone it may be the fence-peer handler that has said no.  The peer's coming mends it.
-                _again(layer, records.REFUSED, reason)
+                # The peer's coming mends it.
+                handler = _refused_by_handler(layer, began)
+                _again(layer, records.REFUSED, handler or reason)
+                if handler:
+                    raise Failure(EX_UNAVAILABLE, handler, "see 'journalctl -t drbdocfs-fence-peer'")
                 raise Failure(EX_UNAVAILABLE, reason, "no access to good data: wait for the peer or the resync")
             if "allow-two-primaries" in result.said or "Multiple primaries not allowed" in result.said:
                 raise Failure(EX_CONFIG, reason, "set 'allow-two-primaries yes;' in the resource's net section")
@@ -94,6 +98,14 @@ def start(layer: Layer) -> None:
         time.sleep(0.3)
     _awaited_no_more(layer)
     layer.say(f"{resource} is Primary")
+
+
+def _refused_by_handler(layer: Layer, since: float) -> str:
+    """Why the fence-peer handler has refused this promotion of a node alone; "" if it was not that."""
+    found = records.read(layer.instance, "fencing") or {}
+    if found.get("PHASE") != records.REFUSED or records.number(found.get("BEGAN"), 0.0) < since:
+        return ""
+    return "not promoted, the fence-peer handler has refused it: " + found.get("REASON", "")
 
 
 def _awaited_no_more(layer: Layer) -> None:

@@ -567,7 +567,11 @@ def test_a_promotion_asks_the_witness_too(node: Node, locks: Locks) -> None:
     records.write("web", "alone", WHY="goes on alone: told so by 'drbdocfs proceed'")
     locks.answers = [witness.Answer(witness.HELD, "server2")]
     assert node.call() == 1
-    assert "server2 has the lock at tie" in node.words("fence-promotion")
+    assert "refused: server2 has the lock at tie" in node.words("fence-promotion")
+    # For the promotion, which gets no more than a number from DRBD.
+    found = records.read("web", "fencing")
+    assert found is not None
+    assert (found["PHASE"], found["REASON"].partition(",")[0]) == ("refused", "server2 has the lock at tie")
     locks.answers = [witness.Answer(witness.ERROR, said="no route")]
     assert node.call() == 4, "the administrator knows better than a witness that is gone"
     records.write("web", "alone", WHY="goes on alone: the peer has not come in 1:30, when_alone = always")

@@ -1252,6 +1252,20 @@ def test_exit_17_is_not_tried_again_but_followed(drbd: Box, alone: bool) -> None
     assert records.read("web", "proceed") is None  # this was what it ordered
 
 
+def test_a_promotion_that_the_fence_peer_handler_refuses_says_why(drbd: Box) -> None:
+    """DRBD says only that it has no good data."""
+    records.write("web", "alone", WHY="told so by 'drbdocfs proceed'", TIME="1")
+    drbd.write("/state", ALONE.format(role="Secondary"))
+    no = "echo '0: State change failed: (-2) Need access to UpToDate data' >&2; exit 17"
+    drbd.tool("drbdadm", no)
+    records.write("web", "fencing", PHASE="refused", BEGAN="1.0", REASON="of another promotion")
+    assert refusal(promote).message.startswith("'drbdadm primary r0' failed (exit 17)")
+    says = r"printf 'PHASE=refused\nBEGAN=1e9\nREASON=x has the lock\n' > $ROOT/run/drbdocfs/web.fencing"
+    drbd.tool("drbdadm", f"{says}; {no}")
+    assert refusal(promote).message == "not promoted, the fence-peer handler has refused it: x has the lock"
+    assert (records.read("web", "waiting") or {})["REASON"].endswith("x has the lock")
+
+
 def test_a_state_that_is_changing_is_tried_again(drbd: Box) -> None:
     drbd.write("/state", READY.format(role="Secondary"))
     drbd.tool(
