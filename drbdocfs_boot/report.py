@@ -13,6 +13,7 @@ from drbdocfs_boot.systemd import UnitState
 from drbdocfs_boot.verdict import (
     ALONE_REFUSED,
     DISK_GONE,
+    HANDLER_REFUSED,
     NO_ADDRESS,
     NOT_UPTODATE,
     READY,
@@ -557,6 +558,9 @@ def advice(stack: StackReport) -> list[str]:
         if stack.state == "up":
             # Nothing is to go on: it is up.  What remains is how its peer comes back.
             text = "" if text.startswith("it goes on by itself") else text.partition(" 'drbdocfs proceed")[0]
+        elif any(HANDLER_REFUSED in layer.detail for layer in stack.layers):
+            # So it would be again; the layer's line says what would help.
+            text = text.partition(" 'drbdocfs proceed")[0]
         if text:
             found.append(text)
     if word(stack) == "stopped":

@@ -59,6 +59,8 @@ STATUS = {
     NOT_CONFIGURED: EX_CONFIG,
     NO_MODULE: EX_UNAVAILABLE,
 }
+# In the words of a promotion that failed, and of who advises then.
+HANDLER_REFUSED = "the fence-peer handler has refused it"
 # What waiting cannot mend.
 FINAL = frozenset((SPLIT_BRAIN, STAND_ALONE, DISK_GONE, NOT_CONFIGURED, NO_MODULE, STOPPED))
 

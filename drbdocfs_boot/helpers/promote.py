@@ -8,6 +8,7 @@ from drbdocfs_boot.helpers.base import NOT_FOLLOWED, NOT_MARKED, Layer, users_of
 from drbdocfs_boot.tools import drbd, mounts, records
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.verdict import (
+    HANDLER_REFUSED,
     READY,
     SPLIT_BRAIN,
     STAND_ALONE,
@@ -105,7 +106,7 @@ def _refused_by_handler(layer: Layer, since: float) -> str:
     found = records.read(layer.instance, "fencing") or {}
     if found.get("PHASE") != records.REFUSED or records.number(found.get("BEGAN"), 0.0) < since:
         return ""
-    return "not promoted, the fence-peer handler has refused it: " + found.get("REASON", "")
+    return f"not promoted, {HANDLER_REFUSED}: {found.get('REASON', '')}"
 
 
 def _awaited_no_more(layer: Layer) -> None:
@@ -155,6 +156,7 @@ def _again(layer: Layer, kind: str, reason: str) -> None:
         before = records.read(layer.instance, "waiting") or {}
         pause = min(REFUSED_PAUSE_LAST, 2.0 * records.number(before.get("PAUSE"), REFUSED_PAUSE / 2.0))
         values["PAUSE"], values["NOT_BEFORE"] = f"{pause:.0f}", f"{now + pause:.3f}"
+    records.remove(layer.instance, "alone")  # it has not gone on; who decides so again says so again
     layer.leave(lambda: records.write(layer.instance, "waiting", **values), NOT_FOLLOWED)
 
 

@@ -1260,6 +1260,8 @@ def test_a_promotion_that_the_fence_peer_handler_refuses_says_why(drbd: Box) -> 
     drbd.tool("drbdadm", no)
     records.write("web", "fencing", PHASE="refused", BEGAN="1.0", REASON="of another promotion")
     assert refusal(promote).message.startswith("'drbdadm primary r0' failed (exit 17)")
+    assert records.read("web", "alone") is None, "it has not gone on"
+    records.write("web", "alone", WHY="told so by 'drbdocfs proceed'", TIME="1")
     says = r"printf 'PHASE=refused\nBEGAN=1e9\nREASON=x has the lock\n' > $ROOT/run/drbdocfs/web.fencing"
     drbd.tool("drbdadm", f"{says}; {no}")
     assert refusal(promote).message == "not promoted, the fence-peer handler has refused it: x has the lock"

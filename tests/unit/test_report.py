@@ -13,7 +13,7 @@ from drbdocfs_boot.events import read
 from drbdocfs_boot.frozen import replace
 from drbdocfs_boot.stack import Problem, Stack
 from drbdocfs_boot.systemd import UnitState
-from drbdocfs_boot.verdict import judge
+from drbdocfs_boot.verdict import HANDLER_REFUSED, judge
 
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
 STACK = Stack(
@@ -439,6 +439,19 @@ def test_a_frozen_node_that_has_nothing_mounted_says_how_it_gets_out() -> None:
     one = fenced(PHASE="frozen", UNTIL="1000.000", REASON="server2 has the lock at tie")
     text = report.as_text([one], (), now=NOW)
     assert "O2CB does not reset it: once the other one has gone on, 'drbdocfs stop web', then 'drbdocfs start" in text
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_what_the_handler_has_refused_is_not_advised_again(refused: bool) -> None:
+    why = f"not promoted, {HANDLER_REFUSED}: server2 has the lock at tie" if refused else "it could not be promoted"
+    state = read(CONNECTING)
+    down = dict.fromkeys(("o2cb", "mount"), ("inactive", "success", ""))
+    failed = units(promote=("failed", "exit-code", why), **down)
+    one = report.stack_report(STACK, failed, report.drbd_report(state, judge(state, "r0", peer="server2"), 0))
+    text = report.as_text([one], (), now=NOW)
+    assert why in text
+    assert "what to do: is the other node up, and the link between them?" in text
+    assert ("'drbdocfs proceed web'" in text) is not refused
 
 
 def test_a_time_that_has_passed_is_not_shown() -> None:
