@@ -69,7 +69,8 @@ def start(layer: Layer) -> None:
         if verdict.kind in (NOT_CONFIGURED, DISK_GONE):
             raise Failure(verdict.status, f"{verdict.reason} after {said}", verdict.advice)
         layer.say(f"{said}; {resource} is up all the same")
-        _not_connected(layer, own)  # it may have stopped short of that
+        if drbd.gave_up(result):
+            _not_connected(layer, own)  # it may have stopped short of that
     layer.say(f"{resource} attached")
 
 

@@ -164,7 +164,8 @@ class Handler:
         return (
             mounts.device_number(node) is not None
             and not mounts.of_device(node)
-            and not o2cb.region_of(cluster, block)
+            # With a stack beside it that serves it is reset with that one, and goes on with that one.
+            and not (o2cb.regions(cluster) if self.several else o2cb.region_of(cluster, block))
             and not o2cb.global_heartbeat(cluster)
         )
 
@@ -313,7 +314,8 @@ class Handler:
         # One that serves goes first, by as much as its own plan can take from the loss on.
         if survivor in (fencing.POWER, fencing.WITNESS) and self.idle():
             reason = f"nothing is mounted here: {self.peer} goes first"
-            if self.wait("head start", self.began + self.write_limit, reason):
+            # Where it is so on both, they do not act at the same moment either.
+            if self.wait("head start", self.began + self.write_limit + self.plan.head_start, reason):
                 return self.back()
             found = self.situation()
             if found != LOST:

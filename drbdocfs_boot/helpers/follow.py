@@ -62,6 +62,7 @@ METRICS_EVERY = 60.0  # seconds between metrics that nothing but time has change
 LAYERS_AFTER = 10.0  # seconds from the last change of a record to the question how long the layers took
 START_EVERY = 10.0  # at most one start per stack in so many seconds
 START_AGAIN = 30.0  # seconds after which a start is tried again without any news
+UNDER_WAY = 120.0  # seconds in which a start that was ordered may still change the records
 CONNECT_AGAIN, CONNECT_LAST = 5.0, 80.0  # seconds between two 'drbdadm adjust' of a stack, growing
 RELEASE_EVERY = 60.0  # seconds until it is tried again to give a lock at the witness back
 HANDLER = "/usr/libexec/drbdocfs-boot/fence-peer"
@@ -415,6 +416,8 @@ class Follow:
     def _began(self, stack: Stack, began: "float | None") -> None:
         """Since when the peer is missing, None: it is here; recorded for who comes after us."""
         stack.began = began
+        if stack.started is not None and time.monotonic() - stack.started < UNDER_WAY:
+            return  # the wait or the promotion may be about to remove the record, and nobody would remove it again
         found = records.waiting(stack.name)
         if found is None or not _is_late(found):
             return
@@ -499,12 +502,13 @@ class Follow:
         try:
             result = drbd.adjust(stack.resource)
             said = "" if result.code == 0 else f"'drbdadm adjust' exited with {result.code}: {result.said}"
+            if not drbd.gave_up(result):
+                # Done, or refused for another reason, which no more tries mend.
+                records.remove(stack.name, records.UNCONNECTED)
         except Failure as failure:
             said = failure.message
         if said:
             _say(f"<4>{stack.name}: {said}")
-        else:
-            records.remove(stack.name, records.UNCONNECTED)
         stack.news += 1  # what the kernel log says now is about this attempt
 
     def _connect_due(self, stack: Stack) -> float:
@@ -538,11 +542,11 @@ class Follow:
             said = str(error)
         fields = {"stack": stack.name, "resource": stack.resource, "peer": stack.peer or "the peer"}
         if said:
+            if alone:
+                records.remove(stack.name, "alone")
             if said != stack.refused:
                 self._tell([Message("start-refused", reason=said, **fields)])
             stack.refused = said
-            if alone:
-                records.remove(stack.name, "alone")
             return
         stack.refused = ""
         if stack.lacks:

@@ -325,7 +325,8 @@ class Wait:
         if result.code != 0:
             self.layer.say(f"'drbdadm adjust {self.resource}' exited with {result.code}: {result.said}")
             time.sleep(1.0)
-        else:
+        if not drbd.gave_up(result):
+            # Done, or refused for another reason, which no more tries mend.
             records.remove(self.layer.instance, records.UNCONNECTED)
         return True
 

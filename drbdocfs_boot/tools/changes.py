@@ -270,6 +270,8 @@ def _do(changes: Set, step: Step) -> None:
 def _undo(changes: Set, step: Step) -> None:
     path = system.path(step.path)
     if step.kind == "replace":
+        if os.path.islink(path):
+            os.unlink(path)  # put there since; what it leads to is not ours
         gone = not os.path.lexists(path)
         files.write(step.path, _text(changes, step.text_before), step.mode)
         if gone and os.geteuid() == 0:
@@ -290,13 +292,16 @@ def _undo(changes: Set, step: Step) -> None:
 
 
 def _keep(changes: Set, step: Step) -> None:
-    """A copy of what an undo by force is about to overwrite."""
+    """A copy of what an undo by force is about to overwrite; of a link the link."""
     path = system.path(step.path)
-    if os.path.isfile(path) and not os.path.islink(path):
+    name = f"{changes.place}/{changes.steps.index(step) + 1:02d}-{os.path.basename(path)}.forced"
+    if os.path.islink(path):
+        if not os.path.lexists(system.path(name)):
+            os.symlink(os.readlink(path), system.path(name))
+    elif os.path.isfile(path):
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             text = file.read()
-        number = changes.steps.index(step) + 1
-        files.write(f"{changes.place}/{number:02d}-{os.path.basename(path)}.forced", text, 0o600)
+        files.write(name, text, 0o600)
 
 
 def _text(changes: Set, name: str) -> str:

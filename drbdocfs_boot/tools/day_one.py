@@ -41,6 +41,8 @@ START_LIMIT = 600.0
 REACH_LIMIT = 4.0
 EVERY = 2.0  # seconds between two looks at a resync
 BLOCK = 4 << 20  # bytes
+NOT_THERE = "{}, which an earlier run made, is not there"
+IS_IT_MOUNTED = "is its file system mounted? Nothing was changed; with it in its place the same command goes on"
 NO_QUORUM = (
     "--tiebreaker is for DRBD 9, and the driver here is 8.4, which knows two hosts and no quorum",
     "--survivor witness, with a third host or a shared directory, does it with 8.4",
@@ -336,6 +338,9 @@ class _Look:
             found = os.lstat(system.path(d.backing_file))
         except OSError:
             found = None
+        if self.begun("metadata") and (self.record is None or _inode(d.backing_file) != self.record.inode):
+            self.problems.add(EX_DATAERR, NOT_THERE.format(d.backing_file), IS_IT_MOUNTED)
+            return
         if found is not None:
             if not stat.S_ISREG(found.st_mode):
                 self.problems.add(EX_CONFIG, f"{d.backing_file} is there, and no regular file", "--backing-file FILE")
@@ -477,6 +482,14 @@ def unreachable(own: str, peer: str, port: int) -> str:
     return ""
 
 
+def _inode(name: str) -> int:
+    """Of a file; 0 when it is not there."""
+    try:
+        return os.lstat(system.path(name)).st_ino
+    except OSError:
+        return 0
+
+
 def _statements(section: drbdconf.Statement) -> Iterable[drbdconf.Statement]:
     for child in section.children or ():
         yield child
@@ -598,6 +611,8 @@ class Worker:
     def do_backing_file(self, step: Step) -> None:
         name = self.d.backing_file
         place = system.path(name)
+        if "metadata" in self.record.begun and _inode(name) != self.record.inode:
+            raise Failure(EX_DATAERR, NOT_THERE.format(name), IS_IT_MOUNTED)
         if not os.path.lexists(place):
             files.make_directory(os.path.dirname(place))
             os.close(os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -689,6 +704,7 @@ class Worker:
 
     def do_attach(self, step: Step) -> None:
         before = self.state()
+        self._distrust(before)
         self.begin(step.name)
         self.tool(step.commands[0])
         state = self.state()
@@ -699,6 +715,30 @@ class Worker:
                 "see 'journalctl -k -g drbd'",
             )  # fmt: skip
         self.end(step, bool(before.devices))
+
+    def _distrust(self, before: State) -> None:
+        """Have everything resynchronized where the power went while this disk was the target of the first sync: what a
+        loop device had in the page cache is gone then, and DRBD takes it for done (helpers/attach.py)."""
+        disk = self.d.host(self.host).disk
+        if self.host == self.d.first:
+            return  # it is the source, and before that both are marked like a target
+        if any(device.get("disk", "Diskless") != "Diskless" for device in before.devices.values()):
+            return
+        found = drbd.on_disk(disk)
+        if found is None or not found.cut_short:
+            return
+        if not self.d.backing_file:
+            self._say(f"{disk} was the target of a resync when its end came: if it has a cache that does not survive"
+                      f" that, 'drbdadm invalidate {self.d.resource}/0' here once it is connected")  # fmt: skip
+            return
+        result = drbd.invalidate(f"{self.d.resource}/0")
+        if result.code != 0:
+            raise Failure(
+                EX_UNAVAILABLE,
+                f"{disk} was the target of a resync when its end came, which its file may not have outlived, and"
+                f" 'drbdadm invalidate {self.d.resource}/0' failed: {result.said}",
+                "the same command goes on",
+            )
 
     # --- the first host
 

@@ -57,6 +57,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _proceed(stack: Stack, sure: bool) -> int:
+    seen = _look(stack)
+    if isinstance(seen, int):
+        return seen
+    _show(stack, *seen)
+    if not sure:
+        if not ask.possible():
+            return refuse(EX_USAGE, "there is nobody to ask here", f"'drbdocfs proceed {stack.name} --yes'")
+        if not ask.yes(f"Let {stack.name} go on without its peer?"):
+            return refuse(EX_NO, "nothing was changed")
+        # The answer may have taken long: the peer may have come, or somebody may have stopped the stack.
+        seen = _look(stack)
+        if isinstance(seen, int):
+            return seen
+    return _go(stack)
+
+
+def _look(stack: Stack) -> tuple[State, report.WaitingReport] | int:
+    """What it waits for; or the exit status, after the reason was said why it may not be told to go on."""
     units = systemd.states([*report.layer_units(stack).values(), watch.target(stack)])
     waiting = report.waiting_report(records.waiting(stack.name), time.monotonic(), time.time())
     if all(unit.active == "active" for unit in units.values()):
@@ -68,13 +86,7 @@ def _proceed(stack: Stack, sure: bool) -> int:
         return _does_not_wait(stack, units)
     if verdict.kind != ALONE:
         return _not_now(stack, state, verdict)
-    _show(stack, state, waiting)
-    if not sure:
-        if not ask.possible():
-            return refuse(EX_USAGE, "there is nobody to ask here", f"'drbdocfs proceed {stack.name} --yes'")
-        if not ask.yes(f"Let {stack.name} go on without its peer?"):
-            return refuse(EX_NO, "nothing was changed")
-    return _go(stack)
+    return state, waiting
 
 
 def _does_not_wait(stack: Stack, units: dict[str, systemd.UnitState]) -> int:
@@ -152,10 +164,18 @@ def _go(stack: Stack) -> int:
         records.write(stack.name, "alone", WHY="told to go on without the peer", TIME=str(int(time.time())))
         result = run_tool(["systemctl", "start", "--no-block", watch.target(stack)])
         if result.code != 0:
+            for kind in ("proceed", "alone"):
+                records.remove(stack.name, kind)
             return refuse(
                 EX_NO, f"'systemctl start {watch.target(stack)}' failed: {result.said}", "see 'systemctl --failed'"
             )
-    reason = watch.until_up(stack, LIMIT, lambda line: print(line, flush=True))
+    try:
+        reason = watch.until_up(stack, LIMIT, lambda line: print(line, flush=True))
+    finally:
+        if records.read(stack.name, "attach") is None:
+            # Stopped meanwhile: the order was for that wait, and the next start may not find it.
+            for kind in ("proceed", "alone"):
+                records.remove(stack.name, kind)
     if reason:
         return refuse(EX_NO, f"{stack.name} is not up: {reason}", f"'drbdocfs status {stack.name}'")
     return 0

@@ -492,6 +492,27 @@ def test_who_serves_nothing_asks_for_the_lock_last(idle: Node, locks: Locks) -> 
     assert len(locks.asked) == 1
 
 
+def test_of_two_that_serve_nothing_the_preferred_one_acts_first(
+    idle: Node, locks: Locks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would switch the other one off, and nobody would be left to switch them on."""
+    waited = []
+    monkeypatch.setattr(fence.Handler, "wait", lambda handler, phase, until, why: waited.append((phase, until)))
+    for number in ("1", "3"):
+        idle.box.write("/etc/ocfs2/cluster.conf", CLUSTER.replace("number = 1", f"number = {number}"))
+        idle.configure(survivor="power", fence_agent="fence_x")
+        idle.call()
+    first, second = (until for phase, until in waited if phase == "head start" and until > 0)
+    assert second - first > 11.5
+
+
+def test_who_serves_nothing_beside_a_stack_that_serves_goes_with_that_one(idle: Node) -> None:
+    handler = fence.Handler("r0")
+    assert handler.idle()
+    handler.several = True
+    assert not handler.idle()
+
+
 def test_and_not_at_all_when_the_link_is_back(idle: Node, locks: Locks) -> None:
     idle.box.write("/more", f"sleep 1; cat <<'X'\n{BACK.replace('exists', 'change').replace('change -', '')}X\n")
     assert idle.call() == 1

@@ -629,6 +629,9 @@ def test_connects_it_again_when_drbdadm_has_failed(service: Service) -> None:
     service.start(program=[*PYTHON, QUICK.replace("del sys", "follow.CONNECT_AGAIN = 0.5; del sys")])
     service.until(lambda: len(adjusts(service)) >= 2)
     assert records.read("web", "unconnected") is not None
+    # What it refuses for another reason no more tries mend.
+    service.box.tool("drbdadm", "echo 'unknown digest' >&2; exit 10")
+    service.until(lambda: records.read("web", "unconnected") is None)
 
 
 @pytest.mark.parametrize(

@@ -412,10 +412,15 @@ def test_without_its_address_the_disk_is_attached_all_the_same(
     assert (records.read("web", "unconnected") is None) is there
 
 
-def test_an_attach_that_may_have_stopped_short_of_connecting_says_so(drbd: Box) -> None:
-    drbd.tool("drbdadm", DRBDADM.replace("; true ;;", "; echo 'did not terminate' >&2; exit 20 ;;"))
+@pytest.mark.parametrize(("said", "noted"), [("did not terminate within 5 seconds", True), ("(127) Unknown", False)])
+def test_an_attach_that_may_have_stopped_short_of_connecting_says_so(
+    drbd: Box, monkeypatch: pytest.MonkeyPatch, said: str, noted: bool
+) -> None:
+    """What it refuses for another reason no more tries mend."""
+    monkeypatch.setattr(attach, "BUSY_LIMIT", 0.5)
+    drbd.tool("drbdadm", DRBDADM.replace("; true ;;", f"; echo '{said}' >&2; exit 20 ;;"))
     attach.start(Layer("attach", "web"))
-    assert records.read("web", "unconnected") == {"ADDRESS": "127.0.0.1"}
+    assert (records.read("web", "unconnected") is not None) is noted
 
 
 @pytest.mark.parametrize("module", [attach, wait, promote])
@@ -1060,6 +1065,17 @@ def test_an_address_that_came_between_attach_and_wait_connects(lost: Box, monkey
     assert wait.start(Layer("wait", "web")) == 0
     assert [call for call in lost.calls if "adjust" in call] == ["drbdadm adjust r0"]
     assert records.read("web", "unconnected") is None
+
+
+def test_an_address_that_is_there_and_a_connection_that_is_refused_is_no_matter_of_waiting(
+    lost: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost.write("/dev/kmsg", "6,1,2,-;drbd r0: Starting worker thread (from drbdsetup-84 [511])\n")
+    records.write("web", "unconnected", ADDRESS="192.0.2.1")
+    lost.tool("drbdadm", DRBDADM.replace("adjust|attach) ", "adjust) echo 'unknown digest' >&2; exit 10 ;;\nattach) "))
+    monkeypatch.setattr(address, "present", lambda which: True)
+    assert refusal(wait).status == 76
+    assert [call for call in lost.calls if "adjust" in call] == ["drbdadm adjust r0"]
 
 
 @pytest.mark.parametrize(

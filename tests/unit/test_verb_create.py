@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -1036,6 +1037,41 @@ def test_a_full_disk_is_said_and_goes_on_later(world: World, capsys: pytest.Capt
     assert f"server2: fallocate of {FILE} failed: fallocate: fallocate failed: No space" in capsys.readouterr().err
     assert run(world) == 0
     assert world.calls.count(f"server1: {PREPARE[2]}") == 1
+
+
+def test_a_file_whose_file_system_is_not_mounted_is_not_made_again(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty one would take the place of the replica in the record, and that one would be called somebody else's."""
+    with world.monkeypatch.context() as patched:
+        patched.setattr(day_one.Worker, "first", lambda worker, peer: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(world) == 130
+    place = world.place / "server1/drbd-loop.img"
+    place.rename(world.place / "elsewhere")
+    capsys.readouterr()
+    assert run(world) == 65
+    assert f"{FILE}, which an earlier run made, is not there" in capsys.readouterr().err
+    assert not place.exists()
+    (world.place / "elsewhere").rename(place)
+    assert run(world) == 0
+
+
+def test_after_a_power_cut_in_the_first_sync_all_of_it_is_resynchronized(world: World) -> None:
+    """What had arrived was in the page cache of the loop device only, and DRBD takes it for done."""
+    with world.monkeypatch.context() as patched:
+        patched.setattr(day_one.Worker, "first", lambda worker, peer: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(world) == 130
+    world.power_cut()
+    asked: list[str] = []
+    world.monkeypatch.setattr(drbd, "on_disk", lambda disk: SimpleNamespace(cut_short=True))
+
+    def invalidate(which: str) -> Result:
+        asked.append(which)
+        return Result(0, "", "")
+
+    world.monkeypatch.setattr(drbd, "invalidate", invalidate)
+    assert run(world) == 0
+    assert asked == ["r0/0"], "the target, and not the source"
 
 
 def test_a_file_that_became_shorter_is_not_made_longer_again(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -381,6 +381,22 @@ def test_undo_refuses_what_was_changed_since(host: Host, capsys: pytest.CaptureF
     assert (place / "02-rc.local.forced").read_text() == "#!/bin/sh\nnew\n"
 
 
+def test_a_link_that_was_put_there_since_is_kept_and_what_it_leads_to_is_not_touched(host: Host) -> None:
+    before = host.text("/etc/rc.local")
+    assert main(["import", "--write"]) == 0
+    host.put("/srv/rc.local", "#!/bin/sh\nnew\n", 0o755)
+    path = host.root / "etc/rc.local"
+    path.unlink()
+    path.symlink_to("/srv/rc.local")
+    assert main(["import", "--undo"]) == 65
+    assert main(["import", "--undo", "--force"]) == 0
+    assert host.text("/srv/rc.local") == "#!/bin/sh\nnew\n"
+    assert not path.is_symlink()
+    assert host.text("/etc/rc.local") == before
+    (name,) = sets(host)
+    assert os.readlink(host.root / "var/lib/drbdocfs/import" / name / "02-rc.local.forced") == "/srv/rc.local"
+
+
 @pytest.mark.parametrize("gone", ["/etc/rc.local", "/etc/rc3.d/K01drbd", CONFIGURATION])
 def test_force_brings_back_what_is_gone(host: Host, gone: str) -> None:
     before = host.tree()

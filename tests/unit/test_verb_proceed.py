@@ -125,6 +125,33 @@ def test_nobody_listens_so_it_starts_the_target(stack: Box, units: Systemd) -> N
     assert (records.read("web", "alone") or {})["WHY"] == "told to go on without the peer"
 
 
+def test_an_order_that_was_not_carried_out_before_a_stop_is_none_for_the_next_start(
+    stack: Box, units: Systemd, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody stops the stack while it is asked, or just after."""
+    follow = wake.listen(wake.FOLLOW)
+
+    def stop(*_: object) -> str:
+        for kind in ("waiting", "attach"):
+            records.remove("web", kind)
+        return "it is stopped"
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(watch, "until_up", stop)
+            assert main(["proceed", "web", "--yes"]) == 1
+        assert records.read("web", "proceed") is None
+        records.write("web", "attach", RESOURCE="r0", DEVICE="/dev/drbd0", PEER="server2")
+        waits(stack)
+        monkeypatch.setattr(ask, "possible", lambda: True)
+        monkeypatch.setattr(ask, "yes", lambda question: bool(stop()))
+        assert main(["proceed", "web"]) == 1
+    finally:
+        follow.close()
+    assert "does not wait for its peer" in capsys.readouterr().err
+    assert records.read("web", "proceed") is None
+
+
 def test_an_address_that_o2cb_lacks_is_said_before_it_asks(stack: Box, capsys: pytest.CaptureFixture[str]) -> None:
     """With the cable out networkd takes it away, and the stack would be Primary without being mounted."""
     node = "node:\n\tname = {}\n\tcluster = web\n\tnumber = 1\n\tip_address = {}\n\tip_port = 7777\n"
@@ -254,7 +281,7 @@ def test_without_a_terminal_it_wants_to_be_told_twice(stack: Box, capsys: pytest
 def test_on_a_terminal_it_asks(
     stack: Box, units: Systemd, answer: str, status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    units.script.append(UP)
+    units.script += [{WAIT: ("failed", "old")}, UP]  # it is looked at once more after the answer
     monkeypatch.setattr(ask, "possible", lambda: True)
     (tmp_path / "answer").write_text(answer)
     with open(tmp_path / "answer", encoding="utf-8") as stdin:

@@ -43,7 +43,8 @@ from drbdocfs_boot.verdict import (
 
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
 DRIVERS = ("drbd-8.4", "drbd-9.3")
-KINDS = [value for name, value in vars(verdict).items() if name.isupper() and isinstance(value, str)]
+# A kind is one word; what has blanks is said of one.
+KINDS = [one for name, one in vars(verdict).items() if name.isupper() and isinstance(one, str) and " " not in one]
 PROVED = Proof(True, "the metadata says so")
 UNPROVED = Proof(False, "the metadata says nothing")
 
