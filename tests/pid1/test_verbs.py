@@ -75,13 +75,21 @@ def test_start_follows_to_the_end_and_stop_to_the_bottom(node: Machine, bus: boo
 
 
 def test_a_layer_that_fails_is_named_with_its_reason(node: Machine) -> None:
-    booted(node, READY, "rule drbdadm primary r0: code=17 say=no_access_to_good_data")
+    booted(node, READY, "rule drbdadm primary r0: code=11 say=Multiple_primaries_not_allowed_by_config")
     start = command(node, "start", "web")
     assert start.returncode == 1, start.stdout
-    assert "drbdocfs: web is not up: promote failed: 'drbdadm primary r0' failed (exit 17)" in start.stdout
+    assert "drbdocfs: web is not up: promote failed: 'drbdadm primary r0' failed (exit 11)" in start.stdout
     # The advice is the helper's, from the journal.
-    assert "what to do: no access to good data: wait for the peer or the resync" in start.stdout
+    assert "what to do: set 'allow-two-primaries yes;' in the resource's net section" in start.stdout
     assert done(start.stdout)[:3] == ["loop", "attach", "wait"]
+
+
+def test_what_drbd_refuses_for_now_is_said_and_tried_again_by_itself(node: Machine) -> None:
+    booted(node, READY, "rule drbdadm primary r0: code=17 say=no_access_to_good_data")
+    start = command(node, "start", "web")
+    assert start.returncode == 75, start.stdout
+    assert "promote  failed   'drbdadm primary r0' failed (exit 17): no access to good data" in start.stdout
+    assert "it waits on in the background (drbdocfs-follow.service) and comes up by itself" in start.stdout
 
 
 def test_a_mount_says_why_in_its_own_words(node: Machine) -> None:

@@ -294,9 +294,10 @@ def test_peer_that_goes_for_good_between_wait_and_promotion(node: Machine, way: 
     world.plan(node, READY, f"rule {PRIMARY}: code=11 say=State_change_failed")
     node.boot(wait=False)
     world.until_called(node, PRIMARY)
-    world.plan(node, NEVER)
+    world.plan(node, NEVER, f"rule {PRIMARY}: code=11 say=State_change_failed")
     promote = "drbdocfs-promote@web.service"
     node.until(lambda: world.states(node, [promote])[promote] == "failed", 60, "the promotion's failure")
+    world.plan(node, NEVER)
     assert world.states(node, [WAIT]) == {WAIT: "active"}
     if way == "order":
         order(node, "command")
