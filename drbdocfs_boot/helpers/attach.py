@@ -13,6 +13,8 @@ from drbdocfs_boot.verdict import DISK_GONE, NOT_CONFIGURED
 
 TYPE_CHECKING = False  # as typing has it, whose import would be paid for at each start
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from drbdocfs_boot.tools.run import Result
 
 TURN = "/run/drbdocfs-attach.lock"
@@ -21,8 +23,8 @@ DISK_LIMIT = 30.0  # seconds that a disk may take to appear
 ADDRESS_LIMIT = 30.0  # seconds that this host's address may take to appear
 DOWN_LIMIT = 20.0  # seconds that udev's or blkid's hold on the device may last
 TURN_LIMIT = 75.0  # seconds for the attaches of other stacks that came first
-NOT_CONNECTED = "that it is not connected cannot be recorded, and nobody will connect it when the address comes"
 BUSY_LIMIT = 45.0  # seconds in which drbdadm is called again after it has given up on the kernel
+NOT_CONNECTED = "that it is not connected cannot be recorded, and nobody will connect it when the address comes"
 
 
 def start(layer: Layer) -> None:
@@ -43,7 +45,8 @@ def start(layer: Layer) -> None:
     for disk in disks:
         _await_disk(layer, disk)
     for volume, disk in described.internal:
-        _distrust(layer, f"{resource}/{volume}", disk, disk == loop)
+        again = f"'systemctl start drbdocfs@{layer.instance}.target'"
+        distrust(layer.say, f"{resource}/{volume}", disk, disk == loop, again)
     own = described.address
     there = not own or address.wait(layer, own, ADDRESS_LIMIT)
     peer, peer_address = described.peers[0] if described.peers else ("", "")
@@ -79,8 +82,9 @@ def _not_connected(layer: Layer, own: str) -> None:
     layer.leave(lambda: records.write(layer.instance, records.UNCONNECTED, ADDRESS=own), NOT_CONNECTED)
 
 
-def _distrust(layer: Layer, volume: str, disk: str, file: bool) -> None:
-    """Have everything resynchronized after the power has gone while this node was the target of a resync.
+def distrust(say: "Callable[[str], object]", volume: str, disk: str, file: bool, again: str) -> None:
+    """Have everything resynchronized after the power has gone while this node was the target of a resync.  ``file``:
+    the disk is a loop device; ``again``: what tries again.  Raises Failure (69) where that cannot be had.
 
     Where a block of a resync has arrived, DRBD clears its bit and now and then writes the bitmap, without a flush of
     the disk (update_on_disk_bitmap in drbd_worker.c; 9 is alike).  What a disk had in its cache, and above all what a
@@ -94,20 +98,19 @@ def _distrust(layer: Layer, volume: str, disk: str, file: bool) -> None:
     if any(device.get("disk") != "Diskless" for device in drbd.state(resource).devices.values()):
         return  # it is up, and in a resync just now
     if not file:
-        layer.say(
+        say(
             f"{volume} was the target of a resync when its end came: if {disk} has a cache that does not survive"
             f" that, have all of it resynchronized, by 'drbdadm invalidate {volume}' when it is connected"
         )
         return
-    layer.say(f"{volume} was the target of a resync when its end came: all of it is resynchronized, not the rest")
+    say(f"{volume} was the target of a resync when its end came: all of it is resynchronized, not the rest")
     result = drbd.invalidate(volume)
     if result.code != 0:
         raise Failure(
             EX_UNAVAILABLE,
             f"{volume} was the target of a resync when its end came, which its file may not have outlived, and"
             f" 'drbdadm invalidate {volume}' failed (exit {result.code}): {result.said}",
-            f"'drbdadm down {resource}', 'drbdadm invalidate {volume}', then"
-            f" 'systemctl start drbdocfs@{layer.instance}.target'",
+            f"'drbdadm down {resource}', 'drbdadm invalidate {volume}', then {again}",
         )
 
 

@@ -315,11 +315,9 @@ class Handler:
         if survivor in (fencing.POWER, fencing.WITNESS) and self.idle():
             reason = f"nothing is mounted here: {self.peer} goes first"
             # Where it is so on both, they do not act at the same moment either.
-            if self.wait("head start", self.began + self.write_limit + self.plan.head_start, reason):
-                return self.back()
-            found = self.situation()
-            if found != LOST:
-                return self.frozen(self.refusal(found))
+            status = self.let_first(self.began + self.write_limit + self.plan.head_start, reason)
+            if status is not None:
+                return status
         if survivor == fencing.POWER:
             return self.by_power(self.stack, self.plan)
         if survivor == fencing.WITNESS:
@@ -332,6 +330,15 @@ class Handler:
             return self.frozen(f"survivor = {survivor}: the other node goes on")
         return self.frozen(f"survivor = {survivor} is neither this node ({self.host}) nor {self.peer}")
 
+    def let_first(self, until: float, reason: str) -> "int | None":
+        """Let the other one go first; then the exit status where there is nothing left to decide."""
+        if time.monotonic() < until and self.wait("head start", until, reason):
+            return self.back()
+        found = self.situation()
+        if found == BACK:
+            return self.back()
+        return None if found == LOST else self.frozen(self.refusal(found))
+
     def by_power(self, stack: Stack, plan: Plan) -> int:
         """The peer is switched off first."""
         from drbdocfs_boot.tools import agent
@@ -341,13 +348,9 @@ class Handler:
             options = agent.load(where, self.peer)
         except (Failure, OSError) as error:
             return self.frozen(f"the fence agent's options cannot be used: {_words(error)}")
-        if plan.head_start:
-            reason = f"{self.peer} goes first"
-            if self.wait("head start", self.began + plan.grace + plan.head_start, reason):
-                return self.back()
-        found = self.situation()
-        if found != LOST:
-            return self.frozen(self.refusal(found))
+        status = self.let_first(self.began + plan.grace + plan.head_start, f"{self.peer} goes first")
+        if status is not None:
+            return status
         left = max(self.began + plan.end - time.monotonic(), plan.decide)
         self.busy()
         self.record("switching off", time.monotonic() + left, f"{stack.fence_agent} is to switch {self.peer} off")
@@ -416,11 +419,9 @@ class Handler:
         if plan.head_start:
             # Of several stacks: all of them to the node that O2CB prefers, as long as it reaches the witness.
             reason = f"{self.peer} asks for the locks of all stacks first"
-            if self.wait("head start", self.began + plan.grace + plan.head_start, reason):
-                return self.back()
-            found = self.situation()
-            if found != LOST:
-                return self.frozen(self.refusal(found))
+            status = self.let_first(self.began + plan.grace + plan.head_start, reason)
+            if status is not None:
+                return status
         nonce = os.urandom(8).hex()
         records.mark_witness(self.name, stack.witness, generation, nonce)
         self.busy()

@@ -23,7 +23,7 @@ from drbdocfs_boot.checks import facts
 from drbdocfs_boot.creating import Description, Step, Wrong, human
 from drbdocfs_boot.events import State
 from drbdocfs_boot.exits import EX_CONFIG, EX_DATAERR, EX_NO, EX_NOPERM, EX_TEMPFAIL, EX_UNAVAILABLE
-from drbdocfs_boot.helpers import address
+from drbdocfs_boot.helpers import address, attach
 from drbdocfs_boot.tools import drbd, files, losetup, mounts, o2cb, signatures, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Result, find, run
@@ -704,7 +704,12 @@ class Worker:
 
     def do_attach(self, step: Step) -> None:
         before = self.state()
-        self._distrust(before)
+        if self.host != self.d.first:
+            # The target of the first sync.  (The other one is its source, and before it both are marked like a target.)
+            attach.distrust(
+                lambda text: self._say(f"{self.host}: {text}"), f"{self.d.resource}/0", self.d.host(self.host).disk,
+                bool(self.d.backing_file), "the same command",
+            )  # fmt: skip
         self.begin(step.name)
         self.tool(step.commands[0])
         state = self.state()
@@ -715,30 +720,6 @@ class Worker:
                 "see 'journalctl -k -g drbd'",
             )  # fmt: skip
         self.end(step, bool(before.devices))
-
-    def _distrust(self, before: State) -> None:
-        """Have everything resynchronized where the power went while this disk was the target of the first sync: what a
-        loop device had in the page cache is gone then, and DRBD takes it for done (helpers/attach.py)."""
-        disk = self.d.host(self.host).disk
-        if self.host == self.d.first:
-            return  # it is the source, and before that both are marked like a target
-        if any(device.get("disk", "Diskless") != "Diskless" for device in before.devices.values()):
-            return
-        found = drbd.on_disk(disk)
-        if found is None or not found.cut_short:
-            return
-        if not self.d.backing_file:
-            self._say(f"{disk} was the target of a resync when its end came: if it has a cache that does not survive"
-                      f" that, 'drbdadm invalidate {self.d.resource}/0' here once it is connected")  # fmt: skip
-            return
-        result = drbd.invalidate(f"{self.d.resource}/0")
-        if result.code != 0:
-            raise Failure(
-                EX_UNAVAILABLE,
-                f"{disk} was the target of a resync when its end came, which its file may not have outlived, and"
-                f" 'drbdadm invalidate {self.d.resource}/0' failed: {result.said}",
-                "the same command goes on",
-            )
 
     # --- the first host
 
