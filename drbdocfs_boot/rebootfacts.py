@@ -203,6 +203,9 @@ def judge(node: str, facts: Facts, stack: str) -> list[Finding]:
         reason = (own.get("drbd") or {}).get("reason", "")
         text = f"the stack {stack} is {own.get('state', 'not known there')}{why}" + (f"; {reason}" if reason else "")
         found.append(Finding(node, STACK_DOWN, text, excerpt(facts.journal)))
+    elif own.get("mount") is None or own["mount"].get("answers") is False:
+        text = "its file system does not answer" if own.get("mount") else "another file system is mounted in its place"
+        found.append(Finding(node, STACK_DOWN, f"the stack {stack} is up, but {text}"))
     found += _drbd(node, own)
     found += _units(node, facts)
     if facts.cycles:

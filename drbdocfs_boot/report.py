@@ -405,9 +405,16 @@ def ailing(stack: StackReport) -> str:
         return f"I/O is frozen ({stack.drbd.suspended})"
     if stack.mount is not None and stack.mount.answers is False:
         return "the file system does not answer: its I/O stands still"
+    if _elsewhere(stack):
+        return f"{stack.device} is not what is mounted on {stack.mountpoint}"
     if stack.drbd is not None and stack.drbd.verdict in (DISK_GONE, SPLIT_BRAIN, STAND_ALONE):
         return stack.drbd.reason
     return ""
+
+
+def _elsewhere(stack: StackReport) -> bool:
+    """The mount's unit is up, for systemd takes whatever is mounted there, and it is another file system."""
+    return stack.mount is None and any(one.layer == "mount" and one.state == "up" for one in stack.layers)
 
 
 def summary(stack: StackReport) -> str:
@@ -579,6 +586,8 @@ def advice(stack: StackReport) -> list[str]:
             "OCFS2 waits for its peer (60 s after a node was lost, by default) or DRBD for its disk or link:"
             " 'journalctl -k'; do not reset this node before that is over"
         )
+    if _elsewhere(stack):
+        found.append(f"'findmnt {stack.mountpoint}' shows what is; 'umount' that, then 'drbdocfs restart {stack.name}'")
     if stack.o2cb is not None and stack.state == "up" and stack.drbd is not None and stack.drbd.verdict == READY:
         apart = [n.name for n in stack.o2cb.nodes if not n.local and n.heartbeat and n.connected is False]
         if apart:

@@ -89,11 +89,13 @@ class _Shared:
         except Failure as failure:
             self.states = failure
         table = mounts.table()
+        # Of several on one mount point only the last is seen there.
+        seen = {mount.target: mount for mount in table}
+        ours = {stack.name: mounts.on_device(table, stack.device) for stack in stacks}
         self.mounts = {
-            stack.name: mount
+            stack.name: seen[stack.mountpoint]
             for stack in stacks
-            for mount in reversed(mounts.on_device(table, stack.device))  # the first one counts
-            if mount.target == stack.mountpoint
+            if seen.get(stack.mountpoint) in ours[stack.name]
         }
         self.space: dict[str, dict[str, int] | None] | None = None
         try:

@@ -26,7 +26,8 @@ PEER = {"name": "server2", "connection": "Connected", "disk": "UpToDate", "repli
 def stack(**changes: Any) -> dict[str, Any]:
     drbd = {"verdict": "ready", "reason": "", "disks": ["UpToDate"], "peers": [PEER], "suspended": ""}
     layers = [{"layer": layer, "unit": unit, "state": "up"} for layer, unit in UNITS.items()]
-    return {"name": "web", "state": "up", "mountpoint": "/mnt/storage", "layers": layers, "drbd": drbd, **changes}
+    return {"name": "web", "state": "up", "mountpoint": "/mnt/storage", "layers": layers, "drbd": drbd,
+            "mount": {"options": "rw", "answers": True}, **changes}  # fmt: skip
 
 
 def entry(at: float, message: str, unit: str = "", stopped: bool = False) -> str:
@@ -73,6 +74,8 @@ def test_a_node_in_good_order_has_no_finding() -> None:
     [
         (said(stack(state="failed")), reboottest.STACK_DOWN, "web is failed"),
         (said(status="no JSON"), reboottest.STACK_DOWN, "not known there"),
+        (said(stack(mount=None)), reboottest.STACK_DOWN, "another file system is mounted in its place"),
+        (said(stack(mount={"answers": False})), reboottest.STACK_DOWN, "its file system does not answer"),
         (said(stack(drbd={**stack()["drbd"], "disks": ["Inconsistent"]})), reboottest.NOT_UP_TO_DATE, "Inconsistent"),
         (
             said(stack(drbd={**stack()["drbd"], "peers": [{**PEER, "connection": "Connecting"}]})),

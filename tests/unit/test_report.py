@@ -59,7 +59,7 @@ def test_layers_are_those_of_the_design() -> None:
 
 
 def test_all_up() -> None:
-    one = report.stack_report(STACK, units(), drbd("drbd-9.3/03-promote-both.server1"))
+    one = report.stack_report(STACK, units(), drbd("drbd-9.3/03-promote-both.server1"), mount=SPACE)
     assert one.state == "up"
     assert report.as_text([one], (), now=SINCE + 6300) == (
         "web: up since 22:13:20 (1 h 45 min)  /mnt/storage on /dev/drbd0 (r0)\n"
@@ -69,7 +69,9 @@ def test_all_up() -> None:
         "  promote  up        22:13:20\n"
         "  o2cb     up        22:13:20\n"
         "  mount    up        22:13:20\n"
-        "  drbd     this node Primary, UpToDate; server2 Connected, Primary, UpToDate, Established"
+        "  drbd     this node Primary, UpToDate; server2 Connected, Primary, UpToDate, Established\n"
+        "  space    15 MiB of 160 MiB used (9 %), 145 MiB free\n"
+        "  options  rw, noatime, _netdev, heartbeat=local"
     )
 
 
@@ -213,7 +215,7 @@ def test_a_resync_while_late_is_newer_than_the_record() -> None:
 
 def test_up_and_alone() -> None:
     alone = report.alone_report({"WHY": "goes on alone: told so by 'drbdocfs proceed'", "TIME": "1763800000"})
-    one = report.stack_report(STACK, units(), about(), None, alone)
+    one = report.stack_report(STACK, units(), about(), None, alone, mount=SPACE)
     assert report.word(one) == "up"
     assert "\n  alone    since 20" in report.as_text([one], ())
     assert ", because goes on alone: told so by 'drbdocfs proceed'" in report.summary(one)
@@ -390,6 +392,10 @@ def test_one_line_of_a_stack_that_is_up_and_ails(suspended: str, answers: bool |
     state.resource["suspended"] = suspended
     stack = full(drbd=report.drbd_report(state, judge(state, "r0"), 0), mount=report.MountReport("rw", answers))
     assert report.summary(stack) == line
+
+
+def test_one_line_of_a_stack_in_whose_place_something_else_is_mounted() -> None:
+    assert report.summary(full(mount=None)) == "up: /dev/drbd0 is not what is mounted on /mnt/storage"
 
 
 # --- fencing --------------------------------------------------------------------------------------------------

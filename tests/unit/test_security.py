@@ -143,6 +143,9 @@ def as_nobody(place: Path, call: Callable[[], int]) -> tuple[int, str]:
 def test_who_is_not_root_sees_the_same_and_changes_nothing(
     open_box: Box, capfd: pytest.CaptureFixture[str], verb: str
 ) -> None:
+    if verb == "status":
+        open_box.tool("stat", "echo 1024 163796 148896 148000 40949 37224")
+        open_box.write("/proc/self/mountinfo", "1 2 147:0 / /mnt/storage rw - ocfs2 /dev/drbd0 rw\n")
     status = cli.main([verb, "--json"])
     seen = json.loads(capfd.readouterr().out)
     before = {path: path.lstat().st_mtime_ns for path in open_box.root.rglob("*")}

@@ -19,7 +19,7 @@ from drbdocfs_boot.cli import main
 from drbdocfs_boot.tools import records
 from drbdocfs_boot.verbs import status
 
-from .test_report import STACK, STARTING, about, units, waiting
+from .test_report import SPACE, STACK, STARTING, about, units, waiting
 
 TOP = Path(__file__).parent.parent.parent
 
@@ -61,7 +61,7 @@ def test_nothing_to_watch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_line_per_change_with_its_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    up = report.stack_report(STACK, units(), None)
+    up = report.stack_report(STACK, units(), None, mount=SPACE)
     monkeypatch.setattr(watch, "look", Looks(starting(1), starting(2), starting(3), up, up))
     assert main(["status", "--watch"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -122,6 +122,9 @@ sys.exit(main(["--root", {root!r}, "status", "--watch"]))
 
 @pytest.mark.parametrize("key", [b"q", b"\x03"])
 def test_on_a_terminal_until_q_or_ctrl_c(tmp_path: Path, key: bytes) -> None:
+    (tmp_path / "mnt/storage").mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/mountinfo").write_text("1 2 147:0 / /mnt/storage rw - ocfs2 /dev/drbd0 rw\n")
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         ["/usr/bin/python3", "-c", SCRIPT.format(top=str(TOP), root=str(tmp_path))],

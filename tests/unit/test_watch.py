@@ -239,5 +239,17 @@ def test_escapes_of_the_mount_table(field: str, text: str) -> None:
 def test_nothing_is_mounted_and_no_cluster_online(up: Box, capsys: pytest.CaptureFixture[str]) -> None:
     up.write("/proc/self/mountinfo", "1 2 147:0 / /elsewhere rw - ocfs2 /dev/drbd0 rw\n")
     (up.root / "sys/kernel/config/cluster").rename(up.root / "gone")
-    stack = shown(capsys)
+    stack = shown(capsys, 1)
     assert (stack["mount"], stack["o2cb"]) == (None, {"online": False, "nodes": []})
+
+
+@pytest.mark.parametrize("below", ["", "1 2 147:0 / /mnt/storage rw - ocfs2 /dev/drbd0 rw\n"], ids=("instead", "over"))
+def test_another_file_system_on_the_mount_point_is_no_stack_that_is_up(
+    up: Box, capsys: pytest.CaptureFixture[str], below: str
+) -> None:
+    # systemd's mount unit is active for whatever is mounted there.
+    up.write("/proc/self/mountinfo", f"{below}3 2 254:16 / /mnt/storage rw - ext4 /dev/vdb1 rw\n")
+    assert shown(capsys, 1)["mount"] is None
+    assert main(["status"]) == 1
+    text = capsys.readouterr().out
+    assert "what to do: 'findmnt /mnt/storage' shows what is; 'umount' that, then 'drbdocfs restart web'" in text
