@@ -5,7 +5,7 @@ Builtins only: the generator imports this.
 """
 
 _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
-UNIT_NAME_MAX = 255
+UNIT_NAME_MAX = 253  # systemd takes 255 characters, but a unit's directory of drop-ins has ".d" at its end
 
 
 class Unwritable(Exception):
@@ -35,6 +35,14 @@ def mount_unit(mountpoint: str) -> str:
     name = path(mountpoint) + ".mount"
     if len(name) > UNIT_NAME_MAX:
         raise Unwritable(f"the mount point is too long for a unit name ({len(name)} of {UNIT_NAME_MAX} characters)")
+    return name
+
+
+def device_unit(node: str) -> str:
+    """Name of the unit of a device node; raises Unwritable as for a mount point."""
+    name = path(node) + ".device"
+    if len(name) > UNIT_NAME_MAX:
+        raise Unwritable(f"the device is too long for a unit name ({len(name)} of {UNIT_NAME_MAX} characters)")
     return name
 
 

@@ -18,7 +18,7 @@ FSTAB = "/etc/fstab"
 
 
 def main(argv: "list[str]") -> int:
-    """``drbdocfs-generator NORMAL EARLY LATE``; the last two are not used.  0, or 1 when it could not write."""
+    """``drbdocfs-generator NORMAL EARLY LATE``; the last one is not used.  0, or 1 when it could not write."""
     if len(argv) not in (2, 4):
         _tell(f"{NAME}: usage: {NAME} NORMAL EARLY LATE")
         return 1
@@ -31,7 +31,7 @@ def main(argv: "list[str]") -> int:
     if "drbdocfs=off" in command_line:
         return 0
     try:
-        problems, failed = generate(root, argv[1])
+        problems, failed = generate(root, argv[1], *argv[2:3])
     except Exception as error:
         from drbdocfs_boot import mistake, units
         from drbdocfs_boot.stack import Problem
@@ -67,36 +67,41 @@ def _configured(root: str) -> bool:
         return True
 
 
-def generate(root: str, directory: str) -> "tuple[tuple[Problem, ...], list[str]]":
-    """Write the units for the configuration below ``root`` into ``directory``.
+def generate(root: str, directory: str, early: str = "") -> "tuple[tuple[Problem, ...], list[str]]":
+    """Write the units for the configuration below ``root`` into ``directory`` and ``early``.
 
     Returns the problems of the configuration, and what could not be written.
     """
+    files, problems = plan(root)
+    return problems, write(files, directory, early)
+
+
+def plan(root: str) -> "tuple[dict[str, str], tuple[Problem, ...]]":
+    """The tree for the configuration below ``root``, and the problems of the configuration."""
     from drbdocfs_boot import fstab, lean, units
     from drbdocfs_boot.stack import Problem, Reading
 
     reading = lean.read(root)
     if not reading.stacks and not reading.problems:
-        return (), []
+        return {}, ()
     try:
         table = lean.raw(root + FSTAB).decode("utf-8", "surrogateescape")
     except lean.Unreadable as why:
         # The stacks come up all the same, and a unit that fails tells of it.
         table = ""
         reading = Reading(reading.stacks, (*reading.problems, Problem(FSTAB, 0, "", str(why))), reading.broken)
-    lines = fstab.parse(table)
-    files, problems = units.tree(reading, lines)
-    return problems, write(files, directory)
+    return units.tree(reading, fstab.parse(table))
 
 
-def write(files: "dict[str, str]", directory: str) -> "list[str]":
-    """Write a tree; returns a message for each file that could not be written, and goes on with the others."""
-    from drbdocfs_boot.units import LINK
+def write(files: "dict[str, str]", directory: str, early: str = "") -> "list[str]":
+    """Write a tree, without ``early`` all of it below ``directory``; returns a message for each file that could not be
+    written, and goes on with the others."""
+    from drbdocfs_boot.units import EARLY, LINK
 
     failed = []
     made: "set[str]" = set()
     for name, text in files.items():
-        full = directory + "/" + name
+        full = early + name[len(EARLY) - 1 :] if early and name.startswith(EARLY) else directory + "/" + name
         place = full.rpartition("/")[0]
         try:
             if place not in made:

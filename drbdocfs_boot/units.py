@@ -12,6 +12,9 @@ from drbdocfs_boot.fstab import Line
 from drbdocfs_boot.stack import Problem, Reading, Stack
 
 LINK = "-> "
+# What begins with it belongs into the generator's second directory, which goes before those of the administrator
+# (systemd.generator(7)).
+EARLY = "early/"
 UNIT_DIRECTORY = "/usr/lib/systemd/system/"
 DROP_IN = "50-drbdocfs.conf"
 # A join of the group is not interruptible (mount.ocfs2 blocks SIGTERM) and may take the dead time, 60 s by default,
@@ -32,8 +35,9 @@ def tree(
     files: "dict[str, str]" = {}
     problems = list(reading.problems)
     clusters: "dict[str, list[Stack]]" = {}
+    inside = _inside(reading.stacks)
     for stack in reading.stacks:
-        found, own = _stack(stack, fstab)
+        found, own = _stack(stack, fstab, inside.get(stack.name, ""))
         if found:
             problems.extend(found)
             continue
@@ -60,18 +64,37 @@ def _environment(**settings: str) -> str:
     return "\n[Service]\n" + "".join(f"Environment={word}\n" for word in words)
 
 
-def _stack(stack: Stack, fstab: "dict[str, Line]") -> "tuple[list[Problem], dict[str, str]]":
+def _inside(stacks: "tuple[Stack, ...]") -> "dict[str, str]":
+    """Stack -> what its target has of the stacks that are mounted below its mount point.
+
+    They stop with it, for systemd requires a mount for those below it, and so they have to start with it: else they
+    would stay down after its restart, or when it came up late, and nobody would be told.
+    """
+    places = {stack.mountpoint: stack.name for stack in stacks}
+    found: "dict[str, str]" = {}
+    for stack in stacks:
+        place = stack.mountpoint.rpartition("/")[0]
+        while place and place not in places:
+            place = place.rpartition("/")[0]
+        if place:
+            target = f"drbdocfs@{stack.name}.target"
+            # (Before=: it need not wait for them.)
+            found[places[place]] = found.get(places[place], "") + f"Wants={target}\nBefore={target}\n"
+    return found
+
+
+def _stack(stack: Stack, fstab: "dict[str, Line]", inside: str) -> "tuple[list[Problem], dict[str, str]]":
     """Problems that only show when units are made, or the stack's files."""
     try:
         line = fstab.get(stack.mountpoint)
         if line is not None:
             _fits(stack, line)
-        return [], _layers(stack, line)
+        return [], _layers(stack, line, inside)
     except Unwritable as error:
         return [Problem(stack.file, stack.line, stack.name, f"[{stack.name}] {error}")], {}
 
 
-def _layers(stack: Stack, line: "Line | None") -> "dict[str, str]":
+def _layers(stack: Stack, line: "Line | None", inside: str) -> "dict[str, str]":
     name = stack.name
     mount = escape.mount_unit(stack.mountpoint)
     head = _head(stack)
@@ -87,7 +110,8 @@ def _layers(stack: Stack, line: "Line | None") -> "dict[str, str]":
         + "".join(f"Requires={layer}\n" for layer in layers)
         # Started by itself, without drbdocfs.target, a stack is followed all the same.
         # (Before=: else systemd orders the target after what it wants, which is after drbdocfs.target.)
-        + f"Wants={holders} {FOLLOW}\nAfter={mount}\nBefore={FOLLOW}\n",
+        + f"Wants={holders} {FOLLOW}\nAfter={mount}\nBefore={FOLLOW}\n"
+        + inside,
         f"drbdocfs-wait@{name}.service.d/{DROP_IN}": head
         + _environment(RESOURCE=stack.resource, DEVICE=stack.device, BOOT_TIMEOUT=str(stack.boot_timeout), **policy)
         + f"TimeoutStartSec={stack.boot_timeout + WAIT_MARGIN}us\n",
@@ -98,12 +122,8 @@ def _layers(stack: Stack, line: "Line | None") -> "dict[str, str]":
         # It stops after the services and sessions that use the mount (they stop before remote-fs.target) and before
         # the unmount.
         f"{holders}.d/{DROP_IN}": head
-        + f"Requires={mount}\nAfter={mount}\nBefore=remote-fs.target\n"
+        + f"Requires={mount}\nAfter={mount}\n"
         + _environment(DEVICE=stack.device, MOUNTPOINT=stack.mountpoint, STOP_HOLDERS=stack.stop_holders),
-        # The mount has a start job of its device with it, which systemd would give up after 90 s, and the mount with
-        # it, while attach or wait are still within their limits.
-        f"{escape.path(stack.device)}.device.d/{DROP_IN}": head
-        + f"JobRunningTimeoutSec={stack.boot_timeout + DEVICE_MARGIN}us\n",
         f"{mount}.d/{DROP_IN}": head
         + "Documentation=man:drbdocfs.target(7)\n"
         + f"PartOf=drbdocfs@{name}.target drbdocfs.target\n"
@@ -119,6 +139,15 @@ def _layers(stack: Stack, line: "Line | None") -> "dict[str, str]":
         + "Before=remote-fs.target\n"
         + f"\n[Mount]\nTimeoutSec={MOUNT_LIMIT}\n",
     }
+    # The mount has a start job of its device with it, which systemd would give up after 90 s, and the mount with it,
+    # while attach or wait are still within their limits.  And its time begins with the boot, which may be held up by a
+    # check of a disk or a question for a passphrase: it is not to be waited for before it can come.
+    device = (
+        f"After=drbdocfs-attach@{name}.service\nJobRunningTimeoutSec={stack.boot_timeout + DEVICE_MARGIN}us\n"
+    )
+    for node in (stack.device, line.spec if line is not None else ""):
+        if node:
+            files[f"{escape.device_unit(node)}.d/{DROP_IN}"] = head + device
     attach = head
     environment = {"RESOURCE": stack.resource, "DEVICE": stack.device}
     if stack.loop_device:
@@ -139,7 +168,24 @@ def _layers(stack: Stack, line: "Line | None") -> "dict[str, str]":
             + f"\n[Mount]\nWhat={escape.value(stack.device)}\nWhere={escape.value(stack.mountpoint)}\nType=ocfs2\n"
             + options
         )
+    elif _required(line):
+        # fstab makes remote-fs.target require the mount.  It would stop with it, or fail with it at a boot without the
+        # peer, and nobody would start it again; but the order of all our stops against services goes by that target,
+        # and a target that is off orders nothing.  So it only wants the mount, as it does with nofail.
+        files[f"{EARLY}remote-fs.target.requires/{mount}"] = LINK + "/dev/null"
+        files[f"remote-fs.target.wants/{mount}"] = LINK + f"../{mount}"
     return files
+
+
+def _required(line: Line) -> bool:
+    """Whether systemd-fstab-generator(8) makes remote-fs.target require the mount of this line."""
+    required = True
+    for option in line.options.split(","):
+        if option in ("noauto", "nofail", "x-systemd.automount", "comment=systemd.automount"):
+            required = False
+        elif option.startswith(("x-systemd.wanted-by=", "x-systemd.required-by=")):
+            return False
+    return required
 
 
 def mount_options(given: str) -> str:

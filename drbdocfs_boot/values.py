@@ -23,12 +23,18 @@ _UNESCAPED = _ALNUM | frozenset("_.:")
 
 # The kernel's own trees: nothing may be mounted on them or below.
 _KERNEL_TREES = ("/dev", "/proc", "/sys", "/run")
-# Directories that the system or its users need as they are: a mount would hide them. Below them is fine.
+# Directories that the system or its users need as they are: a mount would hide them. Below them is fine. Those in /var
+# are needed early in the boot, and what mounts there has to be before all that needs the network: systemd found a cycle
+# with /var/tmp and did not boot, with /var/log it left out jobs.
 _SYSTEM_TREES = frozenset(
     (
         "/usr", "/etc", "/boot", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/var", "/root", "/tmp",
+        "/var/tmp", "/var/log", "/var/log/journal", "/var/lib", "/var/lib/systemd", "/var/lib/drbd",
+        "/var/lib/drbdocfs",
     )
 )  # fmt: skip
+# Of a unit's name: the directory of its drop-ins has ".d" at its end.
+_UNIT_MAX = NAME_MAX - 2
 
 # systemd.time(7), in microseconds. A month is 30.4375 days and a year 365.25, as systemd has them.
 _UNITS = {
@@ -170,7 +176,14 @@ def device(text: str) -> str:
         (rest.isdigit() and rest.isascii()) or (rest[:1] in ("_", "/") and len(rest) > 1)
     ):
         raise Refused("is no DRBD device")
+    _unit_fits(normal, ".device", "its unit")
     return normal
+
+
+def _unit_fits(normal: str, suffix: str, whose: str) -> None:
+    length = sum(1 if chr(byte) in _UNESCAPED or byte == 0x2F else 4 for byte in normal[1:].encode()) + len(suffix)
+    if length > _UNIT_MAX:
+        raise Refused(f"gives {whose} a name of {length} characters, and {_UNIT_MAX} is the most")
 
 
 def loop_device(text: str) -> str:
@@ -210,9 +223,7 @@ def mountpoint(text: str) -> str:
             raise Refused(f"is in {tree}, which is the kernel's or lost at reboot")
     if normal in _SYSTEM_TREES:
         raise Refused("is a directory of the system")
-    unit = sum(1 if chr(byte) in _UNESCAPED or byte == 0x2F else 4 for byte in normal[1:].encode()) + len(".mount")
-    if unit > NAME_MAX:
-        raise Refused(f"gives its mount unit a name of {unit} characters, and {NAME_MAX} is the most")
+    _unit_fits(normal, ".mount", "its mount unit")
     return normal
 
 

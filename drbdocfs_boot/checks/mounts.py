@@ -50,7 +50,7 @@ BOOK = Book(
         WARNING,
         "the mount point lies on the mount of another stack",
         "systemd mounts the outer one first and unmounts it last. So this stack waits for the outer one's peer, and"
-        " stops whenever the outer one does.",
+        " stops and starts whenever the outer one does.",
         "set a mountpoint that is on no stack, unless this is wanted",
     ),
     mounted_elsewhere=Rule(

@@ -6,8 +6,7 @@ import argparse
 import os
 import sys
 
-from drbdocfs_boot import fstab, generator, lean, units
-from drbdocfs_boot.tools import system
+from drbdocfs_boot import generator, units
 
 EX_USAGE = 2
 EX_CONFIG = 78
@@ -20,9 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0, 78 when the configuration has problems (what is good is shown all the same), 73 when it cannot write."""
-    root = os.environ.get("DRBDOCFS_ROOT", "")
-    reading = lean.read(root)
-    files, problems = units.tree(reading, fstab.parse(system.read("/etc/fstab") or ""))
+    files, problems = generator.plan(os.environ.get("DRBDOCFS_ROOT", ""))
     for problem in problems:
         print(f"drbdocfs: {problem}", file=sys.stderr)
     if args.to:

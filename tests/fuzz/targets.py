@@ -248,11 +248,16 @@ def _benign(reading: Reading, problems: tuple[Problem, ...], table: dict[str, fs
     bad = {problem.stack for problem in problems}
     clusters: dict[str, str] = {}
     lines: dict[str, fstab.Line] = {}
+    parts: dict[str, str] = {}  # a mount point below another one's stays so
     stacks = []
     for number, stack in enumerate(stack for stack in reading.stacks if stack.name not in bad):
-        mountpoint = f"/srv/m{number}"
+        mountpoint = "/srv"
+        for part in stack.mountpoint.split("/")[1:]:
+            mountpoint += "/" + parts.setdefault(part, f"m{len(parts)}")
         if stack.mountpoint in table:
-            lines[mountpoint] = fstab.Line(1, f"/dev/drbd{number}", mountpoint, "ocfs2", "defaults")
+            line = table[stack.mountpoint]
+            spec = f"/dev/drbd{number}" if line.spec == stack.device else f"/dev/drbd/by-res/r{number}"
+            lines[mountpoint] = fstab.Line(1, spec, mountpoint, "ocfs2", line.options)
         stacks.append(
             Stack(
                 f"s{number}", resource=f"r{number}", device=f"/dev/drbd{number}", mountpoint=mountpoint,
@@ -301,11 +306,15 @@ def check_generator(data: bytes) -> None:
             else:
                 _require(Path(out, name).read_bytes() == text.encode(), "another text")
     for name, text in files.items():
-        parts = name.split("/")
+        parts = (name[len(units.EARLY) :] if name.startswith(units.EARLY) else name).split("/")
         _require(len(parts) <= 2 and all(part not in ("", ".", "..") for part in parts), f"odd place {name!r}")
         # %i of these names is a word of ExecStart=.
         _require(set(name) <= _UNIT | {"/"}, f"odd name {name!r}")
-        if text.startswith(units.LINK):
+        if name.startswith(units.EARLY):
+            _require(text == f"{units.LINK}/dev/null", f"odd link {text!r}")
+        elif name.startswith("remote-fs.target.wants/"):
+            _require(text == f"{units.LINK}../{parts[1]}", f"odd link {text!r}")
+        elif text.startswith(units.LINK):
             _require(
                 text in (f"{units.LINK}{units.UNIT_DIRECTORY}{unit}" for unit in (
                     "drbdocfs@.target", "drbdocfs-broken@.service", units.FOLLOW)), f"odd link {text!r}",

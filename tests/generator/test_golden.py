@@ -1,6 +1,7 @@
 """Whole trees: what the generator writes for an input directory, byte for byte, and what systemd thinks of it.
 
-``cases/NAME/input`` is the root of a system, ``cases/NAME/expected`` the tree, ``cases/NAME/messages`` what it says.
+``cases/NAME/input`` is the root of a system, ``cases/NAME/expected`` the tree (``early/``: what goes before the
+administrator's own files), ``cases/NAME/messages`` what it says.
 ``UPDATE_GOLDEN=1 pytest tests/generator`` writes the last two anew; read the difference before you commit it.
 """
 
@@ -43,6 +44,12 @@ def tree(place: Path) -> dict[str, str]:
     }
 
 
+def written(out: Path) -> dict[str, str]:
+    """Both trees of a run, the second one's paths as `generate` shows them."""
+    assert tree(out / "late") == {}
+    return {**tree(out / "normal"), **{f"early/{name}": text for name, text in tree(out / "early").items()}}
+
+
 def write_tree(place: Path, files: dict[str, str]) -> None:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
@@ -59,8 +66,7 @@ def write_tree(place: Path, files: dict[str, str]) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_tree(case: Path, tmp_path: Path) -> None:
     result = generate(case / "input", tmp_path)
-    found = tree(tmp_path / "normal")
-    assert tree(tmp_path / "early") == tree(tmp_path / "late") == {}
+    found = written(tmp_path)
     assert result.stdout == ""
     if os.environ.get("UPDATE_GOLDEN"):
         write_tree(case / "expected", found)
@@ -87,7 +93,7 @@ def test_command_writes_the_same(case: Path, tmp_path: Path) -> None:
     if off:  # the command shows what would be written without the switch
         assert tree(tmp_path / "to") != {}
         return
-    assert tree(tmp_path / "to") == tree(tmp_path / "normal")
+    assert tree(tmp_path / "to") == written(tmp_path)
     messages = (case / "messages").read_text()
     assert result.returncode == (78 if messages else 0)
     assert result.stderr == messages.replace("drbdocfs-generator: ", "drbdocfs: ")
@@ -111,7 +117,7 @@ def verify(case: Path, tmp_path: Path, extra: dict[str, str] | None = None) -> l
     fstab = case / "input/etc/fstab"
     from_fstab = tmp_path / "fstab"
     from_fstab.mkdir()
-    if fstab.exists():
+    if fstab.is_file():
         tool = next(Path(d) / "systemd-fstab-generator" for d in GENERATORS if Path(d).is_dir())
         subprocess.run(
             [tool, from_fstab, from_fstab, from_fstab],
@@ -121,7 +127,7 @@ def verify(case: Path, tmp_path: Path, extra: dict[str, str] | None = None) -> l
             capture_output=True,
         )
     units = sorted(p.name for d in (tmp_path / "normal", from_fstab) for p in d.glob("*.mount"))
-    path = ":".join([str(tmp_path / "normal"), str(ours), str(from_fstab), *UNIT_PATHS])
+    path = ":".join([*(str(tmp_path / name) for name in ("early", "normal", "ours", "fstab")), *UNIT_PATHS])
     result = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", "multi-user.target", "drbdocfs.target", *units],
         env={"SYSTEMD_UNIT_PATH": path, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},

@@ -37,13 +37,63 @@ def test_line_for_the_mount_point(node: Machine, options: str) -> None:
 
 
 def test_boot_goes_on_when_the_stack_of_the_line_fails(node: Machine) -> None:
-    """Without `nofail` fstab makes remote-fs.target require the mount: it fails with it, a login comes all the same."""
+    """And remote-fs.target as well, which the line alone would make require the mount."""
     node.write("/etc/fstab", "/dev/drbd0 /mnt/web ocfs2 _netdev 0 0\n")
     world.configure(node, world.stack("web"))
     world.plan(node, "rule drbdadm primary r0: code=17 say=no_good_data")
     assert node.boot(devices=True) < 15
-    names = ["drbdocfs-promote@web.service", "mnt-web.mount", "multi-user.target", "systemd-user-sessions.service"]
-    assert list(world.states(node, names).values()) == ["failed", "inactive", "active", "active"]
+    names = ["drbdocfs-promote@web.service", "mnt-web.mount", "remote-fs.target", "multi-user.target",
+             "systemd-user-sessions.service"]  # fmt: skip
+    assert list(world.states(node, names).values()) == ["failed", "inactive", "active", "active", "active"]
+
+
+@pytest.mark.parametrize("way", ["late", "restarted"])
+def test_services_stop_before_a_mount_that_came_up_later(node: Machine, way: str) -> None:
+    """All stops are ordered against services by remote-fs.target, which has to be up for that."""
+    node.write("/etc/fstab", "/dev/drbd0 /mnt/web ocfs2 _netdev 0 0\n")
+    world.configure(node, world.stack("web", boot_timeout="2s"))
+    world.plan(node, f"peer r0: outcome={'never' if way == 'late' else 'ready'}")
+    node.boot(devices=True)
+    if way == "late":
+        assert world.states(node, ["mnt-web.mount"]) == {"mnt-web.mount": "inactive"}
+        world.plan(node, "peer r0: outcome=ready")
+        node.until(lambda: set(world.states(node, ["drbdocfs@web.target"]).values()) == {"active"}, 30, "the stack")
+    else:
+        node.run("drbdocfs", "restart", "web", limit=40)
+    node.settle()
+    assert world.states(node, ["remote-fs.target"]) == {"remote-fs.target": "active"}
+    world.use(node)
+    world.forget(node)
+    node.poweroff()
+    world.check_stopped_first(node)
+    assert world.ordered(world.calls(node), *world.chains([0])) == []
+
+
+SLOW = """\
+[Unit]
+DefaultDependencies=no
+Before=data.mount
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sleep 6
+"""
+
+
+def test_device_has_its_time_from_the_attach_on(node: Machine) -> None:
+    """Not from the begin of the boot: a check of a disk or a passphrase may hold up that of all layers."""
+    units = node.root / "usr/share/drbdocfs-boot/drbdocfs_boot/units.py"
+    text = units.read_text()
+    assert "DEVICE_MARGIN = 600_000_000" in text
+    units.write_text(text.replace("DEVICE_MARGIN = 600_000_000", "DEVICE_MARGIN = 2_000_000"))
+    node.write("/etc/systemd/system/slow.service", SLOW)
+    node.write("/etc/fstab", "/backing /data none bind,x-systemd.requires=slow.service 0 0\n")
+    node.write("/backing/loop.img", "not empty\n")
+    (node.root / "data").mkdir()
+    world.configure(node, world.stack("web", backing_file="/data/loop.img", boot_timeout="2s"))
+    node.boot(devices=True)
+    assert set(world.states(node, world.units("web")).values()) == {"active"}
 
 
 def test_mount_waits_for_no_device_that_is_there(node: Machine) -> None:

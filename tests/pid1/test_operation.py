@@ -74,6 +74,23 @@ def test_configuration_that_broke_while_mounted_still_unwinds(node: Machine, way
     assert [line for line in lines if "ailed" in line and "drbdocfs-broken@" not in line] == []
 
 
+@pytest.mark.parametrize("way", ["mistake", "renamed", "removed"])
+def test_configuration_that_changed_while_mounted_and_a_service_that_is_slow_to_stop(node: Machine, way: str) -> None:
+    """The order against services stands in the static units: what the generator wrote is gone."""
+    up(node, "web")
+    world.use(node)
+    renamed = world.stack("www", mountpoint="/mnt/web")
+    sections = {"mistake": world.stack("web", peer_timeout="soon"), "renamed": renamed, "removed": ""}
+    world.configure(node, sections[way])
+    node.systemctl("daemon-reload")
+    node.settle()
+    world.forget(node)
+    node.poweroff()
+    world.check_stopped_first(node)
+    gone = [call.words for call in world.calls(node) if call.code == 0]
+    assert [words for words in (*world.down(0), world.UNREGISTER) if words not in gone] == []
+
+
 def test_stop_unwinds_all_and_start_begins_again(node: Machine) -> None:
     up(node, "web")
     world.forget(node)

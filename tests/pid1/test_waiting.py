@@ -187,6 +187,25 @@ def test_two_stacks_are_late_each_for_itself(node: Machine) -> None:
     assert starts(node) == 2
 
 
+def test_stack_below_the_mount_point_of_another_one_comes_up_with_it(node: Machine) -> None:
+    """systemd stops its mount with the one above; without a word nobody would start it again."""
+    inner = [*world.units("db")[:4], "mnt-web-db.mount", "drbdocfs@db.target"]
+    world.configure(
+        node, world.stack("web", boot_timeout="3s"), world.stack("db", 1, boot_timeout="20s", mountpoint="/mnt/web/db")
+    )
+    world.plan(node, "peer r0: outcome=never")
+    node.boot()
+    is_late(node)
+    world.plan(node, "peer r0: outcome=ready")
+    comes_up(node)
+    node.until(lambda: set(world.states(node, inner).values()) == {"active"}, 20, "the inner stack")
+    node.run("drbdocfs", "restart", "web", limit=60)
+    node.until(lambda: set(world.states(node, inner).values()) == {"active"}, 20, "the inner stack, again")
+    node.settle()
+    node.poweroff()
+    assert world.complaints(node) == []
+
+
 def test_broken_stack_beside_one_that_is_late(node: Machine) -> None:
     world.configure(node, world.stack("web", boot_timeout="2s"), world.stack("bad", 1, peer_timeout="soon"))
     world.plan(node, NEVER)

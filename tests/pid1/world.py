@@ -47,6 +47,19 @@ WantedBy=network-online.target
 _NODE = "node:\n\tip_port = 7777\n\tip_address = 127.0.0.{0}\n\tnumber = {0}\n\tname = server{0}\n\tcluster = {1}\n\n"
 _CLUSTER = "cluster:\n\tnode_count = 2\n\tname = {0}\n\n"
 
+# A service that uses /mnt/web without a word of it in its unit, and takes a while to stop.
+_DATABASE = """\
+[Unit]
+Description=A database
+After=remote-fs.target
+
+[Service]
+WorkingDirectory=/mnt/web
+ExecStart=/bin/sh -c 'trap "sleep 6; exit 0" TERM; while :; do sleep 0.2; done'
+KillMode=mixed
+TimeoutStopSec=30
+"""
+
 PLATFORM = {
     "/etc/hostname": "server1\n",
     "/etc/machine-id": "0123456789abcdef0123456789abcdef\n",
@@ -58,6 +71,7 @@ PLATFORM = {
     "/etc/systemd/system.conf.d/pid1.conf": "[Manager]\nDefaultTimeoutStartSec=20s\nDefaultTimeoutStopSec=15s\n",
     "/etc/systemd/system/standin-network.service": _NETWORK,
     "/etc/systemd/system/standin-online.service": _ONLINE,
+    "/etc/systemd/system/database.service": _DATABASE,
     "/etc/ocfs2/cluster.conf": _CLUSTER.format("web") + _NODE.format(1, "web") + _NODE.format(2, "web"),
     "/etc/drbd.d/r0.res": "resource r0 { device /dev/drbd0; disk /dev/loop7; }\n",
     "/etc/drbd.d/r1.res": "resource r1 { device /dev/drbd1; disk /dev/loop8; }\n",
@@ -230,6 +244,22 @@ def chains(numbers: Sequence[int], at_once: bool = True) -> list[list[str]]:
             # not before every `secondary`.
             found.append([fall[0], UNREGISTER, fall[2]])
     return found
+
+
+def use(machine: Machine) -> None:
+    """Start a service that keeps /mnt/web busy, and for 6 s after it was told to stop."""
+    machine.systemctl("start", "database.service")
+
+
+def check_stopped_first(machine: Machine) -> None:
+    """In the shutdown that service had stopped before anything was done to the stack below it."""
+    lines = [line for line in machine.journal("-b", "_PID=1").splitlines() if "topp" in line or "nmount" in line]
+    began = max(number for number, line in enumerate(lines) if "Stopped target multi-user.target" in line)
+    ended = next(number for number, line in enumerate(lines) if "Stopped database.service" in line)
+    words = ("drbdocfs-holders@", "drbdocfs-promote@", "drbdocfs-o2cb@", "drbdocfs-attach@", "nmounting mnt-web")
+    assert began < ended
+    assert [line for line in lines[began:ended] if any(word in line for word in words)] == []
+    assert complaints(machine) == []
 
 
 def states(machine: Machine, names: Sequence[str]) -> dict[str, str]:
