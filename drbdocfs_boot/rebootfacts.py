@@ -46,15 +46,20 @@ _BAD = re.compile(
 # systemd-shutdown says so at every shutdown, whether a process is left or not.
 _HARMLESS = re.compile(r"Sending SIG(?:TERM|KILL) to remaining processes")
 
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _PROBE = (
-    "cat /proc/sys/kernel/random/boot_id;"
+    f"cat {_BOOT_ID}; uname -n;"
     " systemctl show --property=ActiveState --value {target}; systemctl is-system-running"
 )
+# The host that takes the order is the one, and in the boot, that was asked before: ssh may lead elsewhere by now.
+_ORDER = f'if [ "$(cat {_BOOT_ID})" = {{boot}} ]; then systemctl --no-block reboot; else uname -n; exit {{other}}; fi'
+OTHER = 93  # exit status of the order on another host, or in another boot: nothing is done there
 # "cycles": what PID 1 says before there is a journald, such as of its first transaction, is in the kernel's log only.
 _SCRIPT = """\
 export LC_ALL=C SYSTEMD_COLORS=0 SYSTEMD_PAGER=
 say() {{ echo "{mark}$1"; }}
 say boot; cat /proc/sys/kernel/random/boot_id
+say name; uname -n
 say system; systemctl is-system-running
 say failed; failed=$(systemctl --failed --plain --no-legend | cut -d' ' -f1); echo "$failed"
 say follow; systemctl is-active {follow}
@@ -74,8 +79,29 @@ say shutdown; journalctl -b {boot} -n 1500 --no-pager -o json \
 
 
 def probe(stack: str) -> str:
-    """The short question: boot id, state of the stack's target, state of the system; a line each."""
+    """The short question; see `answer`."""
     return _PROBE.format(target=shlex.quote(f"drbdocfs@{stack}.target"))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the short question came to: the id of the boot, the name that the host gives itself, the states of the
+    stack's target and of the system.  "" for what was not answered."""
+
+    boot_id: str = ""
+    name: str = ""
+    target: str = ""
+    system: str = ""
+
+
+def answer(text: str) -> Answer:
+    """What `probe` has printed, also where it was cut off."""
+    return Answer(*(line.strip() for line in [*text.split("\n"), "", "", "", ""][:4]))
+
+
+def order(boot_id: str) -> str:
+    """The order to reboot, for this boot only; status OTHER and the host's name where it is another one."""
+    return _ORDER.format(boot=shlex.quote(boot_id), other=OTHER)
 
 
 def script(stack: str, before: str = "", whole: bool = True) -> str:
@@ -97,10 +123,12 @@ class Stop:
 
 @dataclass(frozen=True)
 class Facts:
-    """A node after a boot.  `status` and `timeline` are the JSON of our verbs; `shutdown` is what PID 1 and the kernel
-    said in the boot before, None where nobody asked; `complete`: the node has answered to the end."""
+    """A node after a boot.  `name` is what it calls itself.  `status` and `timeline` are the JSON of our verbs;
+    `shutdown` is what PID 1 and the kernel said in the boot before, None where nobody asked; `complete`: the node has
+    answered to the end."""
 
     boot_id: str = ""
+    name: str = ""
     system: str = ""
     failed: tuple[str, ...] = ()
     follow: str = ""
@@ -129,6 +157,7 @@ def parse(text: str) -> Facts:
 
     return Facts(
         boot_id="".join(lines("boot")[:1]),
+        name="".join(lines("name")[:1]),
         system="".join(lines("system")[:1]),
         failed=lines("failed"),
         follow="".join(lines("follow")[:1]),
@@ -194,7 +223,10 @@ def settled(facts: Facts, stack: str) -> bool:
 def judge(node: str, facts: Facts, stack: str) -> list[Finding]:
     """All that should not be on a node that is up, but for its last shutdown."""
     if not facts.complete:
-        return [Finding(node, UNREACHABLE, "it has not answered all questions about its state")]
+        text = "it has not answered all questions about its state"
+        if facts.name not in ("", node):
+            text = f"it does not answer: ssh leads to a host that calls itself {facts.name}"
+        return [Finding(node, UNREACHABLE, text)]
     found = []
     own = _stack(facts, stack)
     if own.get("state") != "up":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drbdocfs_boot import rebootfacts
-from drbdocfs_boot.rebootfacts import Facts
+from drbdocfs_boot.rebootfacts import Answer, Facts
 from drbdocfs_boot.reboottest import (
     NO_REBOOT,
     POWER,
@@ -97,6 +97,24 @@ class Setting:
     show: Callable[[str], None]
 
 
+def heard(result: Result, node: str) -> tuple[Answer, str]:
+    """What a node has answered to the short question, empty where it was not reached; and what another host calls
+    itself that has answered in its place: ssh may lead elsewhere when an address or a name has changed."""
+    found = Answer() if result.code in UNREACHED else rebootfacts.answer(result.out)
+    if not found.boot_id or found.name == node:
+        return found, ""
+    return Answer(), found.name or "nothing"
+
+
+def _own(facts: Facts, node: str) -> Facts:
+    """Of another host than the node no fact counts."""
+    return facts if facts.name == node else Facts(boot_id=facts.boot_id, name=facts.name)
+
+
+def _elsewhere(other: str) -> str:
+    return f"ssh leads to a host that calls itself {other}"
+
+
 class Fall:
     """One node on its way down and up again.  `step` never waits."""
 
@@ -121,6 +139,7 @@ class Fall:
         self._on_began: float | None = None
         self._doubtful = False  # power off was ordered, and is not known to have ended well: it may still come
         self._heard = True  # the last question was answered
+        self._other = ""  # what another host calls itself that answers in its place
 
     @property
     def over(self) -> bool:
@@ -179,12 +198,17 @@ class Fall:
             self._call = self._given.power("off", self.node)
         else:
             self._given.tell(f"{self.node}: it is told to reboot")
-            self._call = self._given.nodes[self.node].call("systemctl --no-block reboot", ORDER_LIMIT)
+            self._call = self._given.nodes[self.node].call(rebootfacts.order(self.before), ORDER_LIMIT)
             self._to("order", "the order to be taken", now)
 
     def _ordered_done(self, result: Result, now: float) -> None:
         if self._state == "order":
-            if result.code not in (0, *UNREACHED):  # it may be gone before ssh has ended
+            if result.code == rebootfacts.OTHER:
+                other = result.out.strip()
+                text = "it is in another boot than a moment before" if other == self.node else _elsewhere(other)
+                self._find(NO_REBOOT, f"it was not told to reboot: {text}")
+                self._to("over", "", now)
+            elif result.code not in (0, *UNREACHED):  # it may be gone before ssh has ended
                 self._find(NO_REBOOT, f"'systemctl reboot' failed: {result.said or result.code}")
                 self._to("over", "", now)
             else:
@@ -234,9 +258,12 @@ class Fall:
         self._call = self._given.power("on", self.node)
 
     def _seen(self, result: Result, now: float) -> None:
-        lines = [*result.out.split("\n"), "", "", ""]
-        here, target, system = (line.strip() for line in lines[:3])
-        reached = self._heard = result.code not in UNREACHED and bool(here)
+        said, other = heard(result, self.node)
+        here, target = said.boot_id, said.target
+        reached = self._heard = bool(here)
+        if other not in ("", self._other):
+            self._given.tell(f"{self.node}: it does not answer: {_elsewhere(other)}")
+        self._other = other
         if self._state == "cut":
             self._seen_cut(reached and here == self.before, now)
         elif self._state in ("going", "answering"):
@@ -245,13 +272,14 @@ class Fall:
             if here != self.boot_id:
                 self._find(RESET, "it went down again while it booted")
                 self._to("over", "", now)
-            elif target == "active" and system not in BOOTING:
+            elif target == "active" and said.system not in BOOTING:
                 self.up = now - self._ordered
                 self._given.tell(f"{self.node}: the stack is up after {self.up:.0f} s")
                 self._to("over", "", now)
                 self.findings += self._given.data.start(self.node)
         if self._state == "rising" and now - self._since > self._given.limits.boot:
-            text = f"the stack is not up {self._given.limits.boot:.0f} s after it answered ({target or 'no answer'})"
+            last = target or (_elsewhere(other) if other else "no answer")
+            text = f"the stack is not up {self._given.limits.boot:.0f} s after it answered ({last})"
             self._find(TIME_LIMIT, text)
             self._give_up(now)
 
@@ -287,7 +315,8 @@ class Fall:
                 self._given.tell(f"{self.node}: it is gone after {passed:.0f} s")
             self.doing = "it to answer"
             if passed > limits.shutdown + limits.boot:
-                self._find(UNREACHABLE, f"it does not answer {passed:.0f} s after the order")
+                where = f": {_elsewhere(self._other)}" if self._other else ""
+                self._find(UNREACHABLE, f"it does not answer {passed:.0f} s after the order{where}")
                 self._give_up(now)
 
     def rescue(self) -> bool:
@@ -311,7 +340,7 @@ def unanswered(given: Setting, names: Sequence[str]) -> list[str]:
     once more; a switch may say "done" before it is."""
     text = rebootfacts.probe(given.stack)
     calls = {name: given.nodes[name].call(text, PROBE_LIMIT) for name in names}
-    silent = [name for name, call in calls.items() if call.wait().code in UNREACHED]
+    silent = [name for name, call in calls.items() if not heard(call.wait(), name)[0].boot_id]
     for call in [given.power("on", name) for name in silent]:
         call.wait()
     return silent
@@ -328,8 +357,11 @@ class Round:
         self._number = number
         self._downs = downs
         self._wall = wall
+        self._said: dict[str, str] = {}  # the boot ids that came as answers, whoever has answered
+        self._others: dict[str, str] = {}  # what other hosts call themselves that answered in a node's place
         self.falls: list[Fall] = []
         self.told: list[Finding] = []  # of the findings those that `tell` has had already
+        self.mixed = False  # ssh leads to one machine for both: no further round makes sense
         self.boots = dict(known or {})  # the nodes' boot ids at its end; none of a node that may still go down
 
     def rescue(self) -> list[str]:
@@ -359,7 +391,8 @@ class Round:
         given = self._given
         began = given.clock()
         before = self._ids()
-        findings = [Finding(name, UNREACHABLE, "it does not answer") for name, boot in before.items() if not boot]
+        findings = [Finding(name, UNREACHABLE, self._silence(name)) for name, boot in before.items() if not boot]
+        findings += self._one_machine(self._said)
         if findings:
             return Cycle(self._number, self._wall, given.clock() - began, (), tuple(findings))
         findings += self._between(before)
@@ -390,6 +423,17 @@ class Round:
         text = "it has rebooted without an order of this test, after the cycle before"
         return [Finding(name, RESET, text) for name, boot in before.items() if self.boots.get(name, boot) != boot]
 
+    def _silence(self, name: str) -> str:
+        other = self._others.get(name, "")
+        return f"it does not answer: {_elsewhere(other)}" if other else "it does not answer"
+
+    def _one_machine(self, boots: Mapping[str, str]) -> list[Finding]:
+        names = [name for name, boot in boots.items() if boot and list(boots.values()).count(boot) > 1]
+        if not names:
+            return []
+        self.mixed = True
+        return [Finding("", UNREACHABLE, f"{' and '.join(names)} answer in one boot: ssh leads to the same machine")]
+
     def _ids(self) -> dict[str, str]:
         text = rebootfacts.probe(self._given.stack)
         found = dict.fromkeys(self._given.nodes, "")
@@ -397,7 +441,9 @@ class Round:
             calls = {name: self._given.nodes[name].call(text, PROBE_LIMIT) for name, boot in found.items() if not boot}
             for name, call in calls.items():
                 result = call.wait()
-                found[name] = "" if result.code in UNREACHED else result.out.split("\n")[0].strip()
+                said, self._others[name] = heard(result, name)
+                found[name] = said.boot_id
+                self._said[name] = "" if result.code in UNREACHED else rebootfacts.answer(result.out).boot_id
         return found
 
     def _ask(self, scripts: Mapping[str, str]) -> dict[str, Facts]:
@@ -405,7 +451,7 @@ class Round:
         for _ in range(TRIES):
             left = [name for name in scripts if name not in facts or not facts[name].complete]
             calls = {name: self._given.nodes[name].call(scripts[name], FACTS_LIMIT) for name in left}
-            facts.update({name: rebootfacts.parse(call.wait().out) for name, call in calls.items()})
+            facts.update({name: _own(rebootfacts.parse(call.wait().out), name) for name, call in calls.items()})
         return {name: facts[name] for name in scripts}
 
     def _settle(self) -> dict[str, Facts]:
@@ -426,12 +472,12 @@ class Round:
 
     def _judge(self, facts: Mapping[str, Facts], before: Mapping[str, str]) -> list[Finding]:
         stack = self._given.stack
-        found = []
+        found = self._one_machine({name: one.boot_id for name, one in facts.items()})
         went = {fall.node: fall for fall in self.falls}
         for name, one in facts.items():
             found += rebootfacts.judge(name, one, stack)
             expected = went[name].boot_id if name in went else before[name]
-            if expected and one.boot_id and one.boot_id != expected:
+            if expected and one.boot_id and one.boot_id != expected and one.name == name:
                 found.append(Finding(name, RESET, "it has rebooted without an order of this test"))
             if one.complete and one.shutdown is not None:
                 found += rebootfacts.shutdown(name, one, stack)

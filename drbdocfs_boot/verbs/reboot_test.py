@@ -663,9 +663,9 @@ class _Test:
                     for finding in cycle.findings:
                         if finding not in current.told:
                             self.tell(f"{finding.node or 'both'}: {finding.kind}: {finding.text}")
-                    current = None
+                    mixed, current = current.mixed, None
                     self.tell(f"cycle {number}: {'good' if cycle.good else 'NOT good'}, {cycle.seconds:.0f} s")
-                    if not cycle.good and not self.args.go_on and number < len(plan):
+                    if (mixed or (not cycle.good and not self.args.go_on)) and number < len(plan):
                         result = replace(result, ended=STOPPED)
                         break
                 else:

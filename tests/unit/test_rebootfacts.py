@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -187,6 +189,21 @@ def test_only_a_line_feed_ends_a_line(end: str) -> None:
     assert len(facts.journal) == 1
     if end not in "\x0c\x0b\x1c\r":  # which JSON writes otherwise
         assert facts.shutdown == (rebootfacts.Stop(1.0, f"a{end}b"),)
+
+
+def test_the_order_is_taken_in_the_boot_that_was_asked_and_in_no_other() -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    cases = (boot, 0, "--no-block reboot\n"), ("another; x", rebootfacts.OTHER, f"{os.uname().nodename}\n")
+    for given, code, out in cases:
+        text = 'systemctl() { echo "$@"; }\n' + rebootfacts.order(given)
+        done = subprocess.run(["/bin/sh", "-c", text], capture_output=True, text=True, check=False, timeout=30)
+        assert (done.returncode, done.stdout) == (code, out)
+
+
+def test_another_host_than_the_node_is_named() -> None:
+    facts = rebootfacts.parse(f"{MARK}boot\nx\n{MARK}name\nserver3\n")
+    (finding,) = rebootfacts.judge("server1", facts, "web")
+    assert finding.text == "it does not answer: ssh leads to a host that calls itself server3"
 
 
 def test_names_cannot_add_a_command() -> None:

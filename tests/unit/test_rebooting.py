@@ -39,20 +39,24 @@ class Node:
         self.falls, self.answers, self.rises = 5.0, 30.0, 50.0
         self.power = True
         self.facts = ""
+        self.leads: Callable[[], str] = lambda: name  # whom ssh reaches by its name: another host that answers at once
 
     def call(self, command: str, limit: float) -> Done:
         now = self.world.now
-        if "reboot" in command and "reboot-test" not in command:
+        since = None if self.ordered is None else now - self.ordered
+        host = self.leads()
+        boot = f"{host}-{self.boot + (since is not None and since >= self.answers) if host == self.name else 1}"
+        if host == self.name and (not self.power or (since is not None and self.falls <= since < self.answers)):
+            return Done(GONE)
+        if "--no-block reboot" in command:
+            if command != rebootfacts.order(boot):
+                return Done(Result(rebootfacts.OTHER, f"{host}\n", ""))
             self.ordered = now
             return Done(Result(0, "", ""))
-        since = None if self.ordered is None else now - self.ordered
-        if not self.power or (since is not None and self.falls <= since < self.answers):
-            return Done(GONE)
-        boot = self.boot + (since is not None and since >= self.answers)
         if "say boot" in command:
-            return Done(Result(0, self.facts.replace("BOOT", f"{self.name}-{boot}"), ""))
+            return Done(Result(0, self.facts.replace("BOOT", boot).replace("NAME", host), ""))
         up = since is None or since < self.falls or since >= self.rises
-        return Done(Result(0, f"{self.name}-{boot}\n{'active' if up else 'inactive'}\nrunning\n", ""))
+        return Done(Result(0, f"{boot}\n{host}\n{'active' if up else 'inactive'}\nrunning\n", ""))
 
 
 class World:
@@ -112,7 +116,7 @@ class World:
 def facts(failed: str = "") -> str:
     """What a node in good order says, whoever asks."""
     parts = {
-        "boot": "BOOT", "system": "running", "failed": failed, "follow": "active", "journal": "",
+        "boot": "BOOT", "name": "NAME", "system": "running", "failed": failed, "follow": "active", "journal": "",
         "heard": "[ 1.0] systemd[1]: a", "cycles": "",
         "status": json.dumps({"stacks": [test_rebootfacts.stack()]}), "timeline": "{}",
         "shutdown": "\n".join(test_rebootfacts.shutdown_lines()),
@@ -221,6 +225,67 @@ def test_nobody_is_rebooted_while_one_does_not_answer() -> None:
     world.nodes["b"].power = False
     assert kinds(world.run(Down("a", 0.0, "reboot"))) == [("b", reboottest.UNREACHABLE)]
     assert world.nodes["a"].ordered is None
+
+
+def test_another_host_that_ssh_leads_to_by_now_is_not_rebooted() -> None:
+    world = World()
+    world.nodes["a"].leads = lambda: "c" if world.now >= 12 else "a"
+    cycle = world.run(Down("a", 15.0, "reboot"))
+    assert world.nodes["a"].ordered is None
+    assert kinds(cycle) == [("a", reboottest.NO_REBOOT), ("a", reboottest.UNREACHABLE)]
+    assert all("calls itself c" in finding.text for finding in cycle.findings)
+    assert world.data == ["verify b"]
+
+
+def test_a_node_that_is_in_another_boot_by_now_is_not_rebooted_once_more() -> None:
+    world = World()
+    real = world.sleep
+
+    def sleep(seconds: float) -> None:
+        real(seconds)
+        world.nodes["a"].boot = 2
+
+    world.sleep = sleep  # type: ignore[method-assign]
+    cycle = world.run(Down("a", 15.0, "reboot"))
+    assert kinds(cycle) == [("a", reboottest.NO_REBOOT)]
+    assert "in another boot" in cycle.findings[0].text
+
+
+def test_nobody_is_rebooted_where_another_host_answers_for_one() -> None:
+    world = World()
+    world.nodes["b"].leads = lambda: "c"
+    cycle = world.run(Down("a", 0.0, "reboot"))
+    assert kinds(cycle) == [("b", reboottest.UNREACHABLE)]
+    assert "calls itself c" in cycle.findings[0].text
+    assert world.nodes["a"].ordered is None
+
+
+@pytest.mark.parametrize("how", ["reboot", "power"])
+def test_another_host_that_answers_for_a_node_that_is_down_is_not_the_node(how: str) -> None:
+    world = World()
+    world.nodes["a"].leads = lambda: "c" if world.now >= 10 else "a"
+    cycle = world.run(Down("a", 0.0, how))
+    assert kinds(cycle)[0] == ("a", reboottest.UNREACHABLE)
+    assert "calls itself c" in cycle.findings[0].text
+    assert cycle.boots[0].answered is None
+    assert sum("calls itself c" in line for line in world.told) == 2
+    assert "start a" not in world.data
+
+
+def test_two_nodes_that_answer_in_one_boot_end_the_run() -> None:
+    world = World()
+    one = world.round(Down("a", 0.0, "reboot"))
+    world.nodes["a"].leads = lambda: "b"
+    cycle = one.run()
+    assert one.mixed
+    assert world.nodes["a"].ordered is None
+    assert ("", reboottest.UNREACHABLE) in kinds(cycle)
+    world = World()
+    one = world.round(Down("a", 0.0, "reboot"))
+    world.nodes["a"].leads = lambda: "b" if world.nodes["a"].ordered is not None and world.now > 10 else "a"
+    world.nodes["a"].answers = 1e9
+    assert ("", reboottest.UNREACHABLE) in kinds(one.run())
+    assert one.mixed
 
 
 def test_the_power_is_cut_and_given_again() -> None:
@@ -418,5 +483,6 @@ def test_the_rescue_of_one_node_fails_and_the_other_one_has_its_power() -> None:
 def test_at_the_end_of_a_run_power_is_ordered_on_for_those_that_do_not_answer() -> None:
     world = World()
     world.nodes["b"].power = False
-    assert rebooting.unanswered(world.round()._given, ["a", "b"]) == ["b"]
-    assert world.switched == ["on b"]
+    world.nodes["a"].leads = lambda: "c"
+    assert rebooting.unanswered(world.round()._given, ["a", "b"]) == ["a", "b"]
+    assert world.switched == ["on a", "on b"]

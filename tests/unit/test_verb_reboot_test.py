@@ -748,6 +748,17 @@ def test_a_reset_between_two_cycles_is_found(pair: Pair, monkeypatch: pytest.Mon
     assert "after the cycle before" in second["findings"][0]["text"]
 
 
+def test_a_run_ends_where_ssh_leads_to_one_machine_for_both_also_with_continue(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = pair.world.nodes["a"]
+    node.leads = lambda: "b" if node.ordered is not None else "a"
+    assert call("--cycles", "3", "--continue", "--yes", "--to", "out") == 1
+    found = results(Path("out"))
+    assert (found["ended"], len(found["cycles"])) == (reboottest.STOPPED, 1)
+    assert "the same machine" in capsys.readouterr().out
+
+
 # What is left on the nodes
 
 
