@@ -201,6 +201,41 @@ def _stack(facts: Facts, stack: str) -> Mapping[str, Any]:
     return {}
 
 
+def _names(about: object, key: str) -> set[str]:
+    """Of hosts, in a list of a node's JSON."""
+    entries = about.get(key) if isinstance(about, dict) else None
+    listed = entries if isinstance(entries, list) else []
+    found = {str(one.get("name", "")) for one in listed if isinstance(one, dict)}
+    return found - {"", "peer"}  # DRBD 8.4's own word, where the configuration has not said more
+
+
+def _peers(own: Mapping[str, Any], node: str) -> tuple[set[str], bool]:
+    """Whom a node has as peers in its stack, and whether that is DRBD's word.  Names that DRBD has for connections may
+    be none of hosts; then O2CB's nodes say it, as they do where DRBD is down."""
+    peers, others = _names(own.get("drbd"), "peers"), _names(own.get("o2cb"), "nodes") - {node}
+    return (others, False) if others and not peers & others else (peers, True)
+
+
+def pair(stacks: Mapping[str, Mapping[str, Any]]) -> tuple[str, bool]:
+    """Whether two nodes share a stack, by what `status` says of it on each (name -> entry): what contradicts that, in
+    words, and whether one of them names the other.  A node that is down in DRBD and O2CB knows of nobody."""
+    for key, word in (("resource", "resource"), ("mountpoint", "mount point"), ("cluster", "cluster")):
+        found = {name: str(own.get(key) or "") for name, own in stacks.items()}
+        if len(set(filter(None, found.values()))) > 1:
+            return f"its {word} is {' and '.join(f'{value} on {name}' for name, value in found.items())}", True
+    named = False
+    for name, own in stacks.items():
+        peers, by_drbd = _peers(own, name)
+        for other in stacks:
+            if other == name or not peers:
+                continue
+            if other not in peers:
+                whom = "DRBD's peer there is" if by_drbd else "O2CB's other nodes there are"
+                return f"{name} does not know {other}: {whom} {', '.join(sorted(peers))}", True
+            named = True
+    return "", named
+
+
 def excerpt(lines: Sequence[str]) -> str:
     """The last lines of a journal, as a finding has them."""
     return "\n".join(lines[-MOST_LINES:])

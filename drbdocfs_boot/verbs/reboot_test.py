@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from drbdocfs_boot import (
     __version__,
     exits,
+    rebootfacts,
     rebooting,
     reboottest,
     reboottest_html,
@@ -367,6 +368,7 @@ class _Test:
         self.stack = old.stack if old is not None else args.stack
         self.mount = ""
         self.down: list[Finding] = []  # of a stack that is not up
+        self.said: dict[str, Mapping[str, Any]] = {}  # node -> what its status says of the stack
         self.cut: dict[str, None] = {}  # the nodes whose power was ordered off
         self.began = time.monotonic()
         stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -399,6 +401,9 @@ class _Test:
             return self._clean_up(found)
         versions = self._reach(found)
         before = self._healthy()
+        apart, named = rebootfacts.pair({name: self.said.get(name, {}) for name in self.nodes})
+        if apart:
+            return self._no_pair(apart)
         if self.old is not None and self.down:
             said = "; ".join(f"{finding.node}: {finding.text}" for finding in self.down)
             return refuse(EX_TEMPFAIL, f"the run cannot go on: {said}", "'drbdocfs status' there says the reason")
@@ -406,6 +411,10 @@ class _Test:
             for finding in before:
                 _complain(f"drbdocfs: {finding.node}: {finding.kind}: {finding.text}")
             return refuse(EX_NO, "the cluster is not healthy", "mend that, or --unhealthy to begin all the same")
+        if not named:
+            return self._no_pair("neither of them says who its peer is")
+        if self.args.data and not self.mount.strip("/"):
+            return refuse(EX_USAGE, f"no node says where {self.stack} is mounted", "--no-data writes nothing there")
         plan = reboottest.plan(self.args.pattern, list(self.nodes), self.args.cycles, self.args.stagger)
         if self.args.dry_run:
             return self._dry_run(plan)
@@ -434,6 +443,12 @@ class _Test:
         return self._cycles(replace(result, ended=RUNNING), plan)
 
     # Before
+
+    def _no_pair(self, why: str) -> int:
+        """Two nodes of different pairs may have a stack of the same name."""
+        names = " and ".join(self.nodes)
+        text = f"{names} are not known to be the two nodes of {self.stack}: {why}"
+        return refuse(EX_USAGE, text, "look at --nodes, at where ssh leads, and at 'drbdocfs status' there")
 
     def _unused(self) -> None:
         if self.old is None and (self.place / RESULTS).exists():
@@ -559,7 +574,8 @@ class _Test:
         self.stack = self.stack or names[0]
         for one in stacks:
             if one.get("name") == self.stack:
-                self.mount = str(one.get("mountpoint") or "")
+                self.said[name] = one
+                self.mount = str(one.get("mountpoint") or "") or self.mount
 
     def _dry_run(self, plan: Sequence[Sequence[reboottest.Down]]) -> int:
         for number, downs in enumerate(plan, 1):

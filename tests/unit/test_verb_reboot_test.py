@@ -74,6 +74,15 @@ def verified(writers: Writers, tmp_path: Path) -> tuple[list[tuple[str, str]], i
     return [(finding.node, finding.text) for finding in found], count
 
 
+def shared(peer: str) -> dict[str, Any]:
+    """What `status` says of a stack that is shared with a peer."""
+    drbd = {**test_rebootfacts.stack()["drbd"], "peers": [{**test_rebootfacts.PEER, "name": peer}]}
+    return {"resource": "r0", "cluster": "web", "drbd": drbd, "o2cb": {"online": True, "nodes": [{"name": peer}]}}
+
+
+DOWN: dict[str, Any] = {"state": "failed", "drbd": {"disks": [], "peers": []}, "o2cb": None}
+
+
 class Pair:
     """The two nodes a and b, whom ssh knows as first and second, and what the verb sees of them."""
 
@@ -88,6 +97,7 @@ class Pair:
         self.state = "up"
         self.errors: list[dict[str, str]] = []
         self.status = self.check = ""  # JSON, in the place of what they say
+        self.changes: dict[str, dict[str, Any]] = {"a": {}, "b": {}}  # in what `status` says of the stack
         self.interrupt_at = float("inf")
         self.signals = [signal.SIGINT]
         self.closing: list[signal.Signals] = []  # come while the records are removed
@@ -114,7 +124,9 @@ class Pair:
 
             def call(self, command: str, limit: float) -> Done:
                 if command.startswith("drbdocfs status"):
-                    own = test_rebootfacts.stack(state=pair.state)
+                    name = self.played.name
+                    changes = {**shared("b" if name == "a" else "a"), **pair.changes.get(name, {})}
+                    own = test_rebootfacts.stack(**{"state": pair.state, **changes})
                     return Done(Result(0, pair.status or json.dumps({"stacks": [own]}), ""))
                 if command.startswith("drbdocfs check"):
                     return Done(Result(0, pair.check or json.dumps({"findings": pair.errors}), ""))
@@ -253,6 +265,57 @@ def test_a_stack_that_is_not_up_is_refused(pair: Pair, capsys: pytest.CaptureFix
     pair.state = "failed"
     assert call("--yes") == 1
     assert "a: check: the stack web is failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        (shared("c"), {}, "a does not know b: DRBD's peer there is c"),
+        ({}, shared("c"), "b does not know a: DRBD's peer there is c"),
+        ({**DOWN, "o2cb": {"nodes": [{"name": "a"}, {"name": "c"}]}}, {}, "a does not know b: O2CB's other nodes"),
+        ({"resource": "r1"}, {}, "its resource is r1 on a and r0 on b"),
+        ({}, {"mountpoint": "/srv"}, "its mount point is /mnt/storage on a and /srv on b"),
+        ({}, {"cluster": "db"}, "its cluster is web on a and db on b"),
+        (DOWN, DOWN, "neither of them says who its peer is"),
+    ],
+)
+@pytest.mark.parametrize("words", [("--yes",), ("--dry-run",)])
+def test_two_nodes_that_are_no_pair_are_refused(
+    pair: Pair, capsys: pytest.CaptureFixture[str], a: dict[str, Any], b: dict[str, Any], said: str, words: tuple[str]
+) -> None:
+    pair.changes = {"a": a, "b": b}
+    assert call("--unhealthy", *words) == 2
+    assert said in capsys.readouterr().err
+    assert pair.world.nodes["a"].ordered is None
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    "a",
+    [
+        DOWN,  # b names it
+        {**DOWN, "o2cb": {"nodes": [{"name": "a"}, {"name": "b"}]}},
+        {"drbd": {"disks": ["UpToDate"], "peers": [{"name": "to-the-other"}]}},  # a connection's name
+        {"drbd": {"disks": ["UpToDate"], "peers": [{"name": "peer"}]}, "o2cb": None},
+    ],
+)
+def test_one_node_that_names_the_other_is_enough_where_nothing_contradicts(pair: Pair, a: dict[str, Any]) -> None:
+    pair.changes = {"a": a}
+    assert call("--unhealthy", "--dry-run") == 0
+
+
+def test_without_a_mount_point_nothing_is_written(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    pair.changes = {"a": {"mountpoint": ""}, "b": {"mountpoint": ""}}
+    assert call("--unhealthy", "--yes", "--cycles", "1", "--to", "out") == 2
+    assert "no node says where web is mounted" in capsys.readouterr().err
+    assert not list(Path().iterdir())
+    assert call("--unhealthy", "--yes", "--cycles", "1", "--to", "out", "--no-data") == 0
+
+
+def test_nodes_that_say_nothing_of_the_stack_are_refused(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    pair.status = json.dumps({"stacks": []})
+    assert call("web", "--unhealthy", "--yes") == 2
+    assert "neither of them says" in capsys.readouterr().err
 
 
 def test_it_never_runs_on_one_of_the_nodes(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
