@@ -278,6 +278,14 @@ def standstill(acks: Iterable[Ack]) -> dict[str, float]:
     return longest
 
 
+def longest_gap(acks: Sequence[Ack], node: str, known: int = 0, since: float = float("-inf")) -> float:
+    """The longest time between two acknowledgements of a node in a row, within a session, of those that do not both
+    belong to its first `known`; of each only what is later than `since`, a time of the controller's."""
+    own = [ack for ack in acks if ack.node == node][max(0, known - 1) :]
+    pairs = [(one, other) for one, other in zip(own, own[1:]) if one.session == other.session]
+    return max((min(other.done - one.done, other.arrived - since) for one, other in pairs), default=0.0)
+
+
 def both_wrote(acks: Sequence[Ack], apart: Iterable[tuple[float, float]], leeway: float = LEEWAY) -> list[str]:
     """Windows of the controller's clock in which the nodes were apart and more than one has acknowledged."""
     add = offsets(acks)

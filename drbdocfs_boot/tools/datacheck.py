@@ -25,8 +25,10 @@ from drbdocfs_boot import datacheck
 from drbdocfs_boot.datacheck import Findings, LockTrial, Notes, RaceFindings, Report, Seen
 from drbdocfs_boot.tools.failure import Failure
 
+EX_DATAERR = 65
 EX_UNAVAILABLE = 69
 EX_CANTCREAT = 73
+EX_IOERR = 74
 EX_TEMPFAIL = 75
 PROGRAM = Path("/usr/libexec/drbdocfs-boot/data-check")
 # In a checkout, beside the library.
@@ -378,6 +380,13 @@ class Writers:
         """Whether a host's writer is there, as far as this end knows; it may stand still."""
         running = self._running.get(host.name)
         return running is not None and running.process.poll() is None
+
+    def last_words(self, host: Host) -> tuple[int, str] | None:
+        """Exit status and last words of a host's writer that has ended without `stop`; None where there is none.  255
+        is ssh's, below 0 a signal here: both say nothing of the host's file system."""
+        running = self._running.get(host.name)
+        code = None if running is None else running.process.poll()
+        return None if running is None or code is None else (code, _said(running.errors))
 
     def await_record(self, host: Host, limit: float) -> bool:
         """Wait until something more is acknowledged; False when nothing was, or the writer has ended."""

@@ -26,6 +26,7 @@ from drbdocfs_boot import (
     reboottest_text,
     terminal,
 )
+from drbdocfs_boot.datacheck import Ack, longest_gap
 from drbdocfs_boot.exits import (
     EX_CANTCREAT,
     EX_INTERRUPTED,
@@ -53,7 +54,11 @@ LONGEST = 86400.0  # seconds, of each option that has some
 DIRECTORY = ".drbdocfs-reboot-test"  # below the mount point
 LOOK_LIMIT = 300.0  # seconds for the questions before the first cycle
 RACE_NAMES, RACE_ROUNDS = 8, 8  # of each kind and each cycle: few, as each costs a turn over ssh
-WRITE_LIMIT = 120.0  # seconds until a writer's first record: the peer's power may just have been cut
+# Seconds until a writer's first record, and between two: the peer's power may just have been cut, and all writes stand
+# still until O2CB has given it up, a minute at most.
+WRITE_LIMIT = 120.0
+# Exit statuses of a writer that could not go on.  All others are those of ssh, of signals, of an end in order.
+BROKEN = (1, datacheck.EX_DATAERR, datacheck.EX_UNAVAILABLE, datacheck.EX_IOERR)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -292,29 +297,39 @@ class Records:
     def __init__(self, hosts: Mapping[str, nodes.Node], mount: str, notes: Path) -> None:
         self._hosts = hosts
         self._writers = datacheck.Writers(mount.rstrip("/") + "/" + DIRECTORY, notes, mount)
+        self._went: set[str] = set()  # since the last look: down by our order
+        self._known: dict[str, int] = {}  # how many acknowledgements of a node the last look had
+        self._still: dict[str, float] = {}  # a node that stood still at the last look -> when that was
 
     def start(self, node: str) -> list[Finding]:
-        """Write there; what hinders it is a finding."""
+        """Write there; what hinders it is a finding, and so is what had ended a writer before."""
         host = self._hosts[node]
         if self._writers.running(host):
             return []
+        found = []
+        code, said = self._writers.last_words(host) or (0, "")
+        if code in BROKEN:
+            found.append(Finding(node, DATA, f"its writer has ended by itself: {said} (exit status {code})"))
         try:
             self._writers.start(host, WRITE_LIMIT)
         except Failure as failure:
-            return [Finding(node, DATA, f"nothing can be written: {failure.message}")]
-        return []
+            found.append(Finding(node, DATA, f"nothing can be written: {failure.message}"))
+        return found
 
     def stop(self, node: str) -> None:
         """It goes down, or is down already: what it still says is heard."""
+        self._went.add(node)
         self._writers.stop(self._hosts[node], 10.0)
 
     def verify(self, nodes: Sequence[str]) -> tuple[list[Finding], int]:
         """Each acknowledged record has to be whole on every node that is up, and each of them has to write.  Writers
         that have ended begin again."""
-        found = [finding for node in nodes for finding in [*self.start(node), *self._stands(node)][:1]]
+        found = [finding for node in nodes for finding in self.start(node) or self._stands(node)]
         count = 0
         try:
-            count = len(self._writers.notes().acks)
+            acks = self._writers.notes().acks
+            count = len(acks)
+            found += self._gaps(acks, [node for node in nodes if node not in {finding.node for finding in found}])
             result = self._writers.findings([self._hosts[node] for node in nodes])
         except Failure as failure:
             return [*found, Finding("", DATA, f"the records could not be looked for: {failure.message}")], count
@@ -327,8 +342,25 @@ class Records:
         if not self._writers.running(host) or self._writers.await_record(host, WRITE_LIMIT):
             return []
         if self._writers.running(host):
+            self._still[node] = time.time()
             return [Finding(node, DATA, f"writing stands still: nothing was acknowledged in {WRITE_LIMIT:.0f} s")]
-        return [Finding(node, DATA, "its writer has ended by itself")]
+        code, said = self._writers.last_words(host) or (0, "")
+        self._writers.stop(host)  # the next look is not to find its end again
+        return [Finding(node, DATA, f"its writer has ended by itself: {said} (exit status {code})")]
+
+    def _gaps(self, acks: Sequence[Ack], nodes: Sequence[str]) -> list[Finding]:
+        """Nodes that were up all the time since the last look, and acknowledged nothing for too long of it."""
+        found = []
+        for node in nodes:
+            # What the last look has found is not found again.
+            since = self._still.pop(node, float("-inf"))
+            gap = longest_gap(acks, node, self._known.get(node, 0), since)
+            if gap > WRITE_LIMIT and node not in self._went:
+                text = f"writing stood still: nothing was acknowledged for {gap:.0f} s, although it was up"
+                found.append(Finding(node, DATA, text))
+        self._known = {node: sum(ack.node == node for ack in acks) for node in self._hosts}
+        self._went.clear()
+        return found
 
     def _races(self, nodes: Sequence[str]) -> list[Finding]:
         """One winner for each name, no stale read; where both can play."""

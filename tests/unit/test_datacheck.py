@@ -102,6 +102,20 @@ def test_an_acknowledgement_that_cannot_be_noted_is_told(tmp_path: Path, monkeyp
         assert not writers.running(HOSTS[1])
 
 
+def test_a_writer_that_has_ended_by_itself_says_why(tmp_path: Path) -> None:
+    writers = Writers(str(tmp_path / "check"), tmp_path / "notes", period=0.01)
+    with writers.ended():
+        writers.start(HOSTS[0])
+        assert writers.last_words(HOSTS[0]) is None
+        (tmp_path / "check").rename(tmp_path / "gone")
+        assert not writers.await_record(HOSTS[0], 10) or not writers.await_record(HOSTS[0], 10)
+        code, said = writers.last_words(HOSTS[0]) or (0, "")
+        assert code == 69
+        assert "still mounted?" in said
+        writers.stop(HOSTS[0])
+        assert writers.last_words(HOSTS[0]) is None
+
+
 def test_all_races_on_one_machine_are_good(tmp_path: Path) -> None:
     found = Writers(str(tmp_path / "check"), tmp_path / "notes").races(HOSTS, 10, 6)
     assert found.good, found.wrong
@@ -179,6 +193,18 @@ def test_both_that_wrote_while_apart_are_found_though_their_clocks_differ() -> N
     assert datacheck.both_wrote([*acks, *late], [(55.0, 60.0)])
     assert not datacheck.both_wrote([*acks, *late[:6]], [(55.0, 60.0)])
     assert datacheck.standstill([ack("n1", 1, 1.0), ack("n1", 2, 9.0), ack("n1", 3, 99.0, session="t")]) == {"n1": 8.0}
+
+
+def test_a_gap_is_one_of_a_session_and_is_found_once() -> None:
+    acks = [ack("n1", n, done, 100.0 + done, session) for n, done, session in (
+        (1, 0.0, "s"), (2, 200.0, "s"), (3, 201.0, "s"), (4, 700.0, "t"), (5, 850.0, "t"),
+    )]  # fmt: skip
+    other = [ack("n2", 1, 0.0), ack("n2", 2, 999.0)]
+    assert datacheck.longest_gap([*acks, *other], "n1") == 200.0
+    assert datacheck.longest_gap(acks, "n1", known=1) == 200.0
+    assert datacheck.longest_gap(acks, "n1", known=2) == 150.0
+    assert datacheck.longest_gap(acks, "n1", known=4, since=900.0) == 50.0
+    assert datacheck.longest_gap(acks, "n1", known=5) == datacheck.longest_gap([], "n1") == 0.0
 
 
 @pytest.mark.parametrize(

@@ -42,22 +42,41 @@ class Writers:
     def __init__(self, stands: str = "", ends: str = "", full: bool = False) -> None:
         self.stands, self.ends, self.full = stands, ends, full
         self.up = {"a", "b"}
+        self.can_start = False
+        self.last: dict[str, tuple[int, str]] = {}  # of those that have ended
+        self.acks = [datacheck.Ack("a", "s", 1, 0.0, 0.0, 0.0)]
 
     def running(self, host: Any) -> bool:
         return host.name in self.up
 
     def start(self, host: Any, limit: float) -> str:
-        raise Failure(69, f"{host.name}: the writer has ended: no")
+        self.last.pop(host.name, None)
+        if not self.can_start:
+            raise Failure(69, f"{host.name}: the writer has ended: no")
+        self.up.add(host.name)
+        return "s"
+
+    def stop(self, host: Any, limit: float = 0.0) -> bool:
+        self.up.discard(host.name)
+        self.last.pop(host.name, None)
+        return True
+
+    def last_words(self, host: Any) -> tuple[int, str] | None:
+        return self.last.get(host.name)
+
+    def end(self, name: str, code: int, said: str = "") -> None:
+        self.up.discard(name)
+        self.last[name] = code, said
 
     def await_record(self, host: Any, limit: float) -> bool:
         if host.name == self.ends:
-            self.up.discard(host.name)
+            self.end(host.name, 255, "Connection reset")
         return host.name not in (self.stands, self.ends)
 
     def notes(self) -> datacheck.Notes:
         if self.full:
             raise Failure(73, "what was acknowledged could not be noted: No space left")
-        return datacheck.Notes((), (datacheck.Ack("a", "s", 1, 0.0, 0.0, 0.0),))
+        return datacheck.Notes((), tuple(self.acks))
 
     def findings(self, hosts: Any) -> datacheck.Findings:
         return datacheck.judge(datacheck.Notes((), ()), [])
@@ -66,9 +85,17 @@ class Writers:
         return datacheck.together([])
 
 
-def verified(writers: Writers, tmp_path: Path) -> tuple[list[tuple[str, str]], int]:
+def records_of(writers: Writers, tmp_path: Path) -> reboot_test.Records:
     records = reboot_test.Records({name: nodes.Node(name) for name in "ab"}, "/mnt", tmp_path)
     records._writers = writers  # type: ignore[assignment]
+    return records
+
+
+def verified(writers: Writers, tmp_path: Path) -> tuple[list[tuple[str, str]], int]:
+    return looked(records_of(writers, tmp_path))
+
+
+def looked(records: reboot_test.Records) -> tuple[list[tuple[str, str]], int]:
     found, count = records.verify(["a", "b"])
     assert {finding.kind for finding in found} <= {reboottest.DATA}
     return [(finding.node, finding.text) for finding in found], count
@@ -581,10 +608,85 @@ def test_a_writer_that_stands_still_is_found(tmp_path: Path) -> None:
 
 
 def test_a_writer_that_ends_is_found_once(tmp_path: Path) -> None:
-    assert verified(Writers(ends="a"), tmp_path) == ([("a", "its writer has ended by itself")], 1)
+    writers = Writers(ends="a")
+    text = "its writer has ended by itself: Connection reset (exit status 255)"
+    assert verified(writers, tmp_path) == ([("a", text)], 1)
+    writers.ends, writers.can_start = "", True
+    assert verified(writers, tmp_path) == ([], 1)
     writers = Writers()
     writers.up = {"b"}  # and a cannot begin again
     assert verified(writers, tmp_path) == ([("a", "nothing can be written: a: the writer has ended: no")], 1)
+
+
+@pytest.mark.parametrize("code", [1, 65, 69, 74])
+def test_a_survivor_whose_file_system_went_away_and_came_back_is_found_once(tmp_path: Path, code: int) -> None:
+    writers = Writers()
+    writers.can_start = True
+    writers.end("b", code, "nothing is mounted at /mnt")
+    records = records_of(writers, tmp_path)
+    text = f"its writer has ended by itself: nothing is mounted at /mnt (exit status {code})"
+    assert looked(records) == ([("b", text)], 1)
+    assert looked(records) == ([], 1)
+
+
+@pytest.mark.parametrize("code", [0, 255, -9])
+def test_a_login_that_was_lost_is_no_matter_of_the_data(tmp_path: Path, code: int) -> None:
+    writers = Writers()
+    writers.can_start = True
+    writers.end("b", code)
+    assert verified(writers, tmp_path) == ([], 1)
+
+
+def test_a_writer_of_a_node_that_went_down_ends_as_it_may(tmp_path: Path) -> None:
+    writers = Writers()
+    writers.can_start = True
+    records = records_of(writers, tmp_path)
+    writers.end("b", 69)
+    records.stop("b")
+    assert records.start("b") == []
+    assert looked(records) == ([], 1)
+
+
+def acks(node: str, *times: float) -> list[datacheck.Ack]:
+    return [datacheck.Ack(node, "s", int(at), at, at, at) for at in times]
+
+
+def test_a_survivor_that_stood_still_for_too_long_is_found_in_that_cycle(tmp_path: Path) -> None:
+    writers = Writers()
+    records = records_of(writers, tmp_path)
+    writers.acks = acks("a", 1.0, 62.0)  # until O2CB has given the peer up
+    assert looked(records)[0] == []
+    writers.acks += acks("a", 200.0)
+    text = "writing stood still: nothing was acknowledged for 138 s, although it was up"
+    assert looked(records)[0] == [("a", text)]
+    assert looked(records)[0] == []
+    writers.acks += acks("a", 400.0)
+    records.stop("a")
+    writers.up.add("a")
+    assert looked(records)[0] == []
+    writers.acks += acks("a", 401.0)
+    assert looked(records)[0] == []
+
+
+def test_a_stand_still_that_goes_on_is_not_found_again_for_what_it_was_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers = Writers(stands="a")
+    records = records_of(writers, tmp_path)
+    world = World()
+    monkeypatch.setattr(reboot_test, "time", Clock(world))
+    writers.acks = acks("a", 1000.0)
+    world.now = 150.0
+    assert looked(records)[0] == [("a", "writing stands still: nothing was acknowledged in 120 s")]
+    writers.stands = ""
+    writers.acks += acks("a", 1200.0)
+    assert looked(records)[0] == []
+    writers.stands = "a"
+    world.now = 500.0
+    assert len(looked(records)[0]) == 1
+    writers.stands = ""
+    writers.acks += acks("a", 1700.0)
+    assert "for 200 s" in looked(records)[0][0][1]
 
 
 def test_acknowledgements_that_were_lost_here_are_found(tmp_path: Path) -> None:
