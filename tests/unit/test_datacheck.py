@@ -15,7 +15,7 @@ import pytest
 
 from drbdocfs_boot import datacheck
 from drbdocfs_boot.datacheck import Ack, LockTrial, Notes, Report, Seen, Session
-from drbdocfs_boot.tools.datacheck import CHECKOUT, Writers
+from drbdocfs_boot.tools.datacheck import CHECKOUT, Players, Writers
 from drbdocfs_boot.tools.failure import Failure
 
 
@@ -121,6 +121,26 @@ def test_all_races_on_one_machine_are_good(tmp_path: Path) -> None:
     assert found.good, found.wrong
     assert any("fcntl() locks are honoured" in fact for fact in found.facts)
     assert not os.listdir(tmp_path / "check/race")
+
+
+def test_races_that_were_cut_short_leave_nothing_that_hinders_the_next_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers = Writers(str(tmp_path / "check"), tmp_path / "notes")
+    ask = Players.ask
+
+    def cut(self: Players, index: int, **request: object) -> object:
+        if request.get("value") == 3:
+            raise Failure(69, "n2: the data check has ended")
+        return ask(self, index, **request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Players, "ask", cut)
+        with pytest.raises(Failure, match="has ended"):
+            writers.races(HOSTS, 2, 4)
+    assert "value.2" in os.listdir(tmp_path / "check/race")
+    found = writers.races(HOSTS, 2, 4)
+    assert found.good, found.wrong
 
 
 def test_what_the_check_has_not_made_is_not_touched(tmp_path: Path) -> None:
