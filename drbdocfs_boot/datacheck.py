@@ -67,7 +67,8 @@ class Whole:
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` has found on one node; `complete`: it came to its end; `why`: what it said where it did not."""
+    """What `verify` has found on one node; `complete`: it came to its end; `why`: what it said where it did not;
+    `cleaning`: a removal has begun there, so that what is missing is not lost."""
 
     reader: str
     whole: tuple[Whole, ...] = ()
@@ -76,6 +77,7 @@ class Report:
     foreign: tuple[str, ...] = ()
     complete: bool = False
     why: str = ""
+    cleaning: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ class Lost:
 class Findings:
     """What is wrong; `standstill`: the longest time between two acknowledgements in a row in a session, in seconds.
 
-    `tails`, `foreign` and `standstill` are for information: a write that was cut off was acknowledged to nobody, and
-    a file of somebody else's is no loss.
+    `tails`, `foreign`, `standstill` and `cleaning` are for information: a write that was cut off was acknowledged to
+    nobody, a file of somebody else's is no loss, and of records whose removal has begun only the caller knows.
     """
 
     acknowledged: Mapping[str, int]
@@ -117,6 +119,7 @@ class Findings:
     tails: tuple[str, ...]
     foreign: tuple[str, ...]
     standstill: Mapping[str, float]
+    cleaning: bool = False
 
     @property
     def good(self) -> bool:
@@ -230,13 +233,15 @@ def parse_report(reader: str, text: str) -> Report:
     """The lines of `verify`; those that are not understood make it incomplete."""
     whole: list[Whole] = []
     troubles: dict[str, list[str]] = {"torn": [], "tail": [], "foreign": []}
-    complete = odd = False
+    complete = odd = cleaning = False
     for line in text.splitlines():
         try:
             said = json.loads(line)
             if "whole" in said:
                 ranges = tuple((int(first), int(last)) for first, last in said["ranges"])
                 whole.append(Whole(said["whole"], said["node"], said["session"], ranges))
+            elif "cleaning" in said:
+                cleaning = True
             elif "end" in said:
                 complete = True
                 for kind, found in troubles.items():
@@ -255,6 +260,7 @@ def parse_report(reader: str, text: str) -> Report:
         tuple(troubles["tail"]),
         tuple(troubles["foreign"]),
         complete and not odd,
+        cleaning=cleaning,
     )
 
 
@@ -343,6 +349,7 @@ def judge(
         tails=tuple(words for report in every for words in report.tails),
         foreign=tuple(foreign),
         standstill=standstill(notes.acks),
+        cleaning=any(report.cleaning for report in every),
     )
 
 

@@ -52,6 +52,7 @@ DEFAULTS: dict[str, Any] = {
 KEPT = tuple(key for key in DEFAULTS if key not in ("to", "dry_run"))
 LONGEST = 86400.0  # seconds, of each option that has some
 DIRECTORY = ".drbdocfs-reboot-test"  # below the mount point
+REMOVING = "removing"  # beside notes: the removal of their records was begun
 LOOK_LIMIT = 300.0  # seconds for the questions before the first cycle
 RACE_NAMES, RACE_ROUNDS = 8, 8  # of each kind and each cycle: few, as each costs a turn over ssh
 # Seconds until a writer's first record, and between two: the peer's power may just have been cut, and all writes stand
@@ -123,6 +124,9 @@ def _run(args: argparse.Namespace, folder: results.Folder) -> int:
             return refuse(EX_INTERRUPTED, "interrupted at the end; the results are whole")
         if args.clean_up:
             return refuse(EX_INTERRUPTED, "interrupted; records may still be on the nodes")
+        if args.resume:
+            again = f"to go on: drbdocfs reboot-test --resume {shlex.quote(args.resume)}"
+            return refuse(EX_INTERRUPTED, "interrupted before the run went on", again)
         return refuse(EX_INTERRUPTED, "interrupted before the first cycle; nothing was rebooted")
     except OSError as error:
         return refuse(EX_CANTCREAT, str(error))
@@ -286,6 +290,10 @@ class NoData:
         """Nothing is missing."""
         return [], 0
 
+    def look(self) -> tuple[list[Finding], int]:
+        """Nothing was left behind."""
+        return [], 0
+
     def close(self) -> list[str]:
         """Nothing is left."""
         return []
@@ -296,6 +304,7 @@ class Records:
 
     def __init__(self, hosts: Mapping[str, nodes.Node], mount: str, notes: Path) -> None:
         self._hosts = hosts
+        self._notes = notes
         self._writers = datacheck.Writers(mount.rstrip("/") + "/" + DIRECTORY, notes, mount)
         self._went: set[str] = set()  # since the last look: down by our order
         self._known: dict[str, int] = {}  # how many acknowledgements of a node the last look had
@@ -336,6 +345,19 @@ class Records:
         found += [Finding("", DATA, words) for words in result.words]
         return [*found, *self._races(nodes)], count
 
+    def look(self) -> tuple[list[Finding], int]:
+        """What is lost of the records that a part of the run before has left behind, and how many were acknowledged.
+        0 where they were removed, or partly so."""
+        try:
+            count = len(self._writers.notes().acks)
+            result = self._writers.findings(list(self._hosts.values())) if count else None
+        except Failure as failure:
+            return [Finding("", DATA, f"the records could not be looked for: {failure.message}")], 0
+        gone = result and result.unread and all("there is no " in words for words in result.unread)
+        if result is None or result.cleaning or (gone and (self._notes / REMOVING).exists()):
+            return [], 0
+        return [Finding("", DATA, words) for words in result.words], count
+
     def _stands(self, node: str) -> list[Finding]:
         """A writer that is there, and acknowledges nothing."""
         host = self._hosts[node]
@@ -375,6 +397,10 @@ class Records:
     def close(self) -> list[str]:
         """End all writers and remove the records; what is left, in words."""
         self._writers.close()
+        try:
+            (self._notes / REMOVING).touch()
+        except OSError:  # no room here: they are removed all the same
+            pass
         problem = ""
         for host in self._hosts.values():
             try:
@@ -472,6 +498,11 @@ class _Test:
             versions=versions,
             before=tuple(before),
         )
+        lost, count = self._records(self._earlier_notes()).look() if self.old is not None else ([], 0)
+        if lost:
+            return self._lost(result, lost, count)
+        if count:
+            self.tell(f"what the run had acknowledged before it ended is there: {count} records")
         return self._cycles(replace(result, ended=RUNNING), plan)
 
     # Before
@@ -622,11 +653,40 @@ class _Test:
 
     # The cycles
 
-    def _records(self) -> NoData | Records:
+    def _records(self, notes: Path | None = None) -> NoData | Records:
         if not self.args.data:
             return NoData()
         # Of each part of a run its own: the records of the part before were removed at its end.
-        return Records(self.nodes, self.mount, self.place / "data" / time.strftime("%Y%m%d-%H%M%S"))
+        return Records(self.nodes, self.mount, notes or self.place / "data" / time.strftime("%Y%m%d-%H%M%S"))
+
+    def _earlier_notes(self) -> Path | None:
+        """The notes of the last part of the run whose writers had begun: of records that are there, if any are."""
+        found = list((self.place / "data").glob("*/acknowledged.*"))
+        return max(found, key=lambda path: path.stat().st_mtime_ns).parent if found else None
+
+    def _lost(self, result: Run, found: Sequence[Finding], count: int) -> int:
+        """The part before has ended in the middle of a cycle, and its records are not all there: that is this cycle's
+        result, and the run's last one."""
+        for finding in found:
+            self.tell(f"{finding.node or 'both'}: {finding.kind}: {finding.text}")
+        cycles = result.cycles
+        number = max((cycle.number for cycle in cycles), default=0) + 1
+        if not cycles or not set(found) <= set(cycles[-1].findings):  # else it was resumed before
+            if number > result.planned:
+                last = replace(cycles[-1], findings=(*cycles[-1].findings, *found))
+                cycles = (*cycles[:-1], last)
+            else:
+                cycles = (*cycles, reboottest.Cycle(number, time.time(), 0.0, (), tuple(found), count))
+        result = replace(result, cycles=cycles, ended=STOPPED)
+        self._save(result)
+        self._report(result)
+        where = f"{self.mount.rstrip('/')}/{DIRECTORY} on the nodes"
+        return refuse(
+            EX_NO,
+            f"the records are kept in {where}, and the notes of what was acknowledged in {self._earlier_notes()}",
+            "keep both disks as they are; /usr/share/doc/drbdocfs-boot/recovery.md; in the end"
+            f" 'drbdocfs reboot-test --clean-up {shlex.quote(str(self.place))}'",
+        )
 
     def _clean_up(self, found: Sequence[nodes.Node]) -> int:
         """One node that has the file system mounted is enough, and nobody is waited for: it is one file system."""
@@ -651,7 +711,7 @@ class _Test:
             if self.args.pattern.startswith("power"):
                 advice += "".join(f"; power on for {name}: {self._command('on', name)}" for name in self.old.nodes)
             return refuse(EX_UNAVAILABLE, f"nothing can be removed: {'; '.join(problems)}", advice)
-        left = Records(able, self.mount, self.place / "data" / "clean-up").close()
+        left = Records(able, self.mount, self._earlier_notes() or self.place / "data" / "clean-up").close()
         for words in left:
             refuse(EX_NO, f"left: {words}")
         if not left:
@@ -690,10 +750,10 @@ class _Test:
                 self.stop.words[:] = self._last_words()
                 done = max((cycle.number for cycle in result.cycles), default=0)
                 self._save(result)
-                records = self._records()
                 if self.old is not None:  # of a run that was killed
+                    records = self._records(self._earlier_notes())
                     records.close()
-                    records = self._records()
+                records = self._records()
                 setting = self._setting(records)
                 for name in self.nodes:
                     for finding in records.start(name):
@@ -740,7 +800,8 @@ class _Test:
         if result.ended == INTERRUPTED:
             how = "interrupted" if error is None else "it cannot go on"
             again = "once more" if self.stop.asked else "Ctrl-C twice"
-            self.tell(f"{how}; what is on the nodes is removed ({again} ends at once)")
+            unread = ", not looked for since the last complete cycle" if self.args.data else ""
+            self.tell(f"{how}; what is on the nodes is removed{unread} ({again} ends at once)")
         try:
             left = records.close()
         except Exception as caught:

@@ -143,6 +143,25 @@ def test_races_that_were_cut_short_leave_nothing_that_hinders_the_next_ones(
     assert found.good, found.wrong
 
 
+def test_a_removal_that_was_cut_short_is_seen_and_can_be_ended(tmp_path: Path) -> None:
+    writers = Writers(str(tmp_path / "check"), tmp_path / "notes", period=0.01)
+    with writers.ended():
+        writers.start(HOSTS[0])
+    assert not writers.findings(HOSTS[:1]).cleaning
+    (tmp_path / "check/own/theirs").mkdir()
+    with pytest.raises(Failure, match=r"check: 1 names in it .* stay"):
+        writers.clean(HOSTS[0])
+    found = writers.findings(HOSTS[:1])
+    assert found.cleaning
+    assert found.lost
+    with writers.ended():  # somebody writes again
+        writers.start(HOSTS[0])
+    assert not writers.findings(HOSTS[:1]).cleaning
+    (tmp_path / "check/own/theirs").rmdir()
+    writers.clean(HOSTS[0])
+    assert not (tmp_path / "check").exists()
+
+
 def test_what_the_check_has_not_made_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for words in (["clean"], ["verify"], ["serve", "n1"], ["write", "n1", "s", "1"]):

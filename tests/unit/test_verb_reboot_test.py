@@ -17,10 +17,11 @@ from drbdocfs_boot import datacheck, reboottest
 from drbdocfs_boot.cli import main
 from drbdocfs_boot.tools import ask, nodes, system
 from drbdocfs_boot.tools import results as folders
+from drbdocfs_boot.tools.datacheck import Writers as RealWriters
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Result
 from drbdocfs_boot.verbs import reboot_test
-from tests.unit import test_rebootfacts, test_rebooting
+from tests.unit import test_datacheck, test_rebootfacts, test_rebooting
 from tests.unit.test_rebooting import Done, World
 
 
@@ -130,6 +131,7 @@ class Pair:
         self.closing: list[signal.Signals] = []  # come while the records are removed
         self.left: list[str] = []
         self.cleaned = 0
+        self.lost: list[reboottest.Finding] = []  # of what the part before has left
         self.hosts: list[str] = []
         pair = self
 
@@ -162,6 +164,9 @@ class Pair:
         class Records(reboot_test.NoData):
             def __init__(self, hosts: dict[str, object], *_: object) -> None:
                 pair.hosts = list(hosts)
+
+            def look(self) -> tuple[list[reboottest.Finding], int]:
+                return pair.lost, 7
 
             def close(self) -> list[str]:
                 coming, pair.closing = pair.closing, []
@@ -922,6 +927,86 @@ def test_a_run_ends_where_ssh_leads_to_one_machine_for_both_also_with_continue(
     found = results(Path("out"))
     assert (found["ended"], len(found["cycles"])) == (reboottest.STOPPED, 1)
     assert "the same machine" in capsys.readouterr().out
+
+
+# What a run that was cut short has left behind
+
+
+LOSS = reboottest.Finding("", reboottest.DATA, "a lacks what b has acknowledged")
+
+
+def test_a_loss_in_the_part_before_is_the_result_of_its_cycle_and_the_records_are_kept(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair.interrupt_at = 70.0  # in the second cycle
+    assert call("--cycles", "3", "--yes", "--to", "out") == 130
+    assert "not looked for" in capsys.readouterr().out
+    pair.world.now += 100.0
+    once(pair)
+    pair.lost = [LOSS]
+    for _ in range(2):  # once more is no second loss
+        assert main(["reboot-test", "--resume", "out", "--yes"]) == 1
+        found = results(Path("out"))
+        assert (found["ended"], found["good"]) == (reboottest.STOPPED, False)
+        assert [[finding["text"] for finding in cycle["findings"]] for cycle in found["cycles"]] == [[], [LOSS.text]]
+        said = capsys.readouterr()
+        assert LOSS.text in said.out
+        assert "are kept in /mnt/storage/.drbdocfs-reboot-test" in said.err
+        assert "--clean-up" in said.err
+    assert LOSS.text in Path("out", "junit.xml").read_text()
+    assert LOSS.text in Path("out", "report.html").read_text()
+    assert pair.cleaned == 1
+    assert pair.world.nodes["a"].ordered is pair.world.nodes["b"].ordered is None
+    pair.lost = []
+    assert main(["reboot-test", "--resume", "out", "--yes"]) == 1
+    assert [cycle["number"] for cycle in results(Path("out"))["cycles"]] == [1, 2, 3]
+
+
+def test_a_loss_after_the_last_cycle_is_added_to_it(pair: Pair, done: Path) -> None:
+    pair.lost = [LOSS]
+    assert main(["reboot-test", "--resume", "out", "--yes"]) == 1
+    (cycle,) = results(done)["cycles"]
+    assert cycle["findings"][0]["text"] == LOSS.text
+    assert cycle["boots"]
+
+
+def test_what_the_part_before_has_left_whole_is_counted_and_the_run_goes_on(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair.interrupt_at = 10.0
+    assert call("--cycles", "1", "--yes", "--to", "out") == 130
+    pair.world.now += 100.0
+    once(pair)
+    assert main(["reboot-test", "--resume", "out", "--yes"]) == 0
+    assert "is there: 7 records" in capsys.readouterr().out
+
+
+def test_records_of_a_killed_run_are_looked_for_and_those_that_were_removed_are_not(tmp_path: Path) -> None:
+    here = test_datacheck.HOSTS[0]
+    records = reboot_test.Records({"n1": here}, "/mnt", tmp_path / "notes")  # type: ignore[dict-item]
+    check = tmp_path / "check"
+    records._writers = writers = RealWriters(str(check), tmp_path / "notes", period=0.01)
+    assert records.look() == ([], 0)
+    with writers.ended():
+        writers.start(here)
+    found, count = records.look()
+    assert (found, count > 0) == ([], True)
+    own = next((check / "own").iterdir())
+    whole = own.read_bytes()
+    own.write_bytes(b"")
+    found, count = records.look()
+    assert [finding.kind for finding in found] == [reboottest.DATA]
+    assert count
+    (check / "cleaning").mkdir()
+    assert records.look() == ([], 0)
+    (check / "cleaning").rmdir()
+    own.write_bytes(whole)
+    check.rename(tmp_path / "away")
+    assert len(records.look()[0]) == 1
+    (tmp_path / "away").rename(check)
+    assert records.close() == []
+    assert not check.exists()
+    assert records.look() == ([], 0)
 
 
 # What is left on the nodes
