@@ -36,6 +36,8 @@ MOST_LINES = 60  # of the journal, in one finding
 STOPS_AFTER = {
     "mount": (), "o2cb": ("mount",), "promote": ("mount",), "attach": ("o2cb", "promote"), "loop": ("attach",),
 }  # fmt: skip
+# A line of journalctl --list-boots: a number and the id; then times, with and without a dash between them.
+_LISTED = re.compile(r"\s*-?\d+\s+([0-9a-f]{32})\s")
 _CYCLE = re.compile("ordering cycle")
 # What a shutdown in good order never says; systemd's words (src/core/unit.c, service.c, mount.c; src/shutdown).
 _BAD = re.compile(
@@ -72,6 +74,10 @@ say status; timeout 60 drbdocfs status {stack} --json
 _MORE = """\
 say timeline; timeout 60 drbdocfs timeline {stack} --json
 """
+# A boot whose journal was never written to the disk is not in the list.
+_BOOTS = """\
+say boots; timeout 60 journalctl -q --list-boots --no-pager
+"""
 _SHUTDOWN = """\
 say shutdown; journalctl -b {boot} -n 1500 --no-pager -o json \
 --output-fields=MESSAGE,MESSAGE_ID,UNIT,JOB_TYPE,JOB_RESULT _PID=1 + _TRANSPORT=kernel
@@ -104,10 +110,11 @@ def order(boot_id: str) -> str:
     return _ORDER.format(boot=shlex.quote(boot_id), other=OTHER)
 
 
-def script(stack: str, before: str = "", whole: bool = True) -> str:
-    """The long question.  `before`: id of the boot whose shutdown is of interest; not `whole`: without the timeline."""
+def script(stack: str, before: str = "", whole: bool = True, boots: bool = False) -> str:
+    """The long question.  `before`: id of the boot whose shutdown is of interest; not `whole`: without the timeline;
+    `boots`: which ones the journal has is asked as well."""
     words = {"stack": shlex.quote(stack), "mark": MARK, "follow": FOLLOW, "boot": shlex.quote(before.replace("-", ""))}
-    text = _SCRIPT + (_MORE if whole else "") + (_SHUTDOWN if before else "")
+    text = _SCRIPT + (_MORE if whole else "") + (_BOOTS if boots else "") + (_SHUTDOWN if before else "")
     return text.format(**words) + "say end\n"
 
 
@@ -124,8 +131,8 @@ class Stop:
 @dataclass(frozen=True)
 class Facts:
     """A node after a boot.  `name` is what it calls itself.  `status` and `timeline` are the JSON of our verbs;
-    `shutdown` is what PID 1 and the kernel said in the boot before, None where nobody asked; `complete`: the node has
-    answered to the end."""
+    `shutdown` is what PID 1 and the kernel said in the boot before, None where nobody asked; `boots` are
+    the ids of all boots in the journal, the oldest first; `complete`: the node has answered to the end."""
 
     boot_id: str = ""
     name: str = ""
@@ -138,6 +145,7 @@ class Facts:
     status: Mapping[str, Any] = field(default_factory=dict)
     timeline: Mapping[str, Any] = field(default_factory=dict)
     shutdown: tuple[Stop, ...] | None = None
+    boots: tuple[str, ...] = ()
     complete: bool = False
 
 
@@ -167,6 +175,7 @@ def parse(text: str) -> Facts:
         status=_json("\n".join(lines("status"))),
         timeline=_json("\n".join(lines("timeline"))),
         shutdown=tuple(_stops(lines("shutdown"))) if "shutdown" in parts else None,
+        boots=tuple(match.group(1) for match in map(_LISTED.match, lines("boots")) if match),
         complete="end" in parts,
     )
 
@@ -344,6 +353,14 @@ def shutdown(node: str, facts: Facts, stack: str) -> list[Finding]:
             if place < places.get(other, -1):
                 found.append(Finding(node, UNCLEAN_SHUTDOWN, f"{unit} was stopped before {other}", _lines(going)))
     return found
+
+
+def between(facts: Facts, before: str) -> tuple[str, ...]:
+    """The boots that the journal has between one, by its id, and that in which the node has answered."""
+    first, last = (boot.replace("-", "") for boot in (before, facts.boot_id))
+    if first not in facts.boots or last not in facts.boots:
+        return ()
+    return facts.boots[facts.boots.index(first) + 1 : facts.boots.index(last)]
 
 
 def _lines(said: Sequence[Stop]) -> str:

@@ -468,7 +468,10 @@ class Round:
             given.sleep(EVERY)
         rebooted = [fall for fall in self.falls if fall.down.how == REBOOT and fall.answered is not None]
         before = {fall.node: fall.before for fall in rebooted}
-        return self._ask({name: rebootfacts.script(given.stack, before.get(name, "")) for name in given.nodes})
+        down = {fall.node for fall in self.falls}
+        return self._ask(
+            {name: rebootfacts.script(given.stack, before.get(name, ""), boots=name in down) for name in given.nodes}
+        )
 
     def _judge(self, facts: Mapping[str, Facts], before: Mapping[str, str]) -> list[Finding]:
         stack = self._given.stack
@@ -479,9 +482,20 @@ class Round:
             expected = went[name].boot_id if name in went else before[name]
             if expected and one.boot_id and one.boot_id != expected and one.name == name:
                 found.append(Finding(name, RESET, "it has rebooted without an order of this test"))
+            if one.complete and name in went:
+                found += self._more_boots(went[name], one)
             if one.complete and one.shutdown is not None:
                 found += rebootfacts.shutdown(name, one, stack)
         return found
+
+    def _more_boots(self, fall: Fall, facts: Facts) -> list[Finding]:
+        """A boot that ended before the node had answered in it, as at a panic or an emergency reboot."""
+        seen = (fall.boot_id.replace("-", ""), "")
+        unseen = [boot for boot in rebootfacts.between(facts, fall.before) if boot not in seen]
+        if not unseen:
+            return []
+        text = f"it has booted {len(unseen) + 1} times since the order: 'journalctl -b {unseen[0]}' there has the first"
+        return [Finding(fall.node, RESET, text)]
 
     def _boot(self, fall: Fall, facts: Facts) -> Boot:
         mounted, layers = rebootfacts.layers(facts, self._given.stack) if fall.answered is not None else (None, ())

@@ -206,6 +206,36 @@ def test_another_host_than_the_node_is_named() -> None:
     assert finding.text == "it does not answer: ssh leads to a host that calls itself server3"
 
 
+BOOTS = ("a" * 32, "b" * 32, "c" * 32)
+# systemd 241, 252 and later
+LISTS = (
+    """\
+-2 {} Tue 2026-11-24 13:45:22 UTC—Tue 2026-11-24 13:46:30 UTC
+-1 {} Tue 2026-11-24 13:46:46 UTC—Tue 2026-11-24 13:48:20 UTC
+ 0 {} Tue 2026-11-24 13:48:34 UTC—Tue 2026-11-24 13:51:04 UTC""",
+    """\
+-2 {} Tue 2026-11-24 13:45:22 UTC Tue 2026-11-24 13:46:30 UTC
+-1 {} Tue 2026-11-24 13:46:46 UTC Tue 2026-11-24 13:48:20 UTC
+ 0 {} Tue 2026-11-24 13:48:34 UTC Tue 2026-11-24 13:51:04 UTC""",
+    """\
+IDX BOOT ID                          FIRST ENTRY                 LAST ENTRY
+ -2 {} Tue 2026-11-24 13:45:22 UTC Tue 2026-11-24 13:46:30 UTC
+ -1 {} Tue 2026-11-24 13:46:46 UTC Tue 2026-11-24 13:48:20 UTC
+  0 {} Tue 2026-11-24 13:48:34 UTC Tue 2026-11-24 13:51:04 UTC""",
+)
+
+
+@pytest.mark.parametrize("text", LISTS)
+def test_boots_between_two_are_those_that_the_journal_lists(text: str) -> None:
+    facts = said(boot="c" * 8 + "-cccc-cccc-cccc-" + "c" * 12, boots=text.format(*BOOTS))
+    assert facts.boots == BOOTS
+    assert rebootfacts.between(facts, "a" * 8 + "-aaaa-aaaa-aaaa-" + "a" * 12) == BOOTS[1:2]
+    assert rebootfacts.between(facts, BOOTS[1]) == ()
+    assert rebootfacts.between(facts, "d" * 32) == rebootfacts.between(said(), BOOTS[0]) == ()
+    assert "--list-boots" in rebootfacts.script("web", boots=True)
+    assert "--list-boots" not in rebootfacts.script("web", "x")
+
+
 def test_names_cannot_add_a_command() -> None:
     assert "'drbdocfs@a;b.target'" in rebootfacts.probe("a;b")
     assert "status 'a;b'" in rebootfacts.script("a;b")

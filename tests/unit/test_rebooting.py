@@ -39,6 +39,7 @@ class Node:
         self.falls, self.answers, self.rises = 5.0, 30.0, 50.0
         self.power = True
         self.facts = ""
+        self.names_boots = False  # its boots have ids as the kernel's
         self.leads: Callable[[], str] = lambda: name  # whom ssh reaches by its name: another host that answers at once
 
     def call(self, command: str, limit: float) -> Done:
@@ -46,6 +47,7 @@ class Node:
         since = None if self.ordered is None else now - self.ordered
         host = self.leads()
         boot = f"{host}-{self.boot + (since is not None and since >= self.answers) if host == self.name else 1}"
+        boot = self.boot_id(boot) if self.names_boots else boot
         if host == self.name and (not self.power or (since is not None and self.falls <= since < self.answers)):
             return Done(GONE)
         if "--no-block reboot" in command:
@@ -57,6 +59,11 @@ class Node:
             return Done(Result(0, self.facts.replace("BOOT", boot).replace("NAME", host), ""))
         up = since is None or since < self.falls or since >= self.rises
         return Done(Result(0, f"{boot}\n{host}\n{'active' if up else 'inactive'}\nrunning\n", ""))
+
+
+    @staticmethod
+    def boot_id(name: str) -> str:
+        return name.encode().hex().ljust(32, "0")
 
 
 class World:
@@ -194,6 +201,23 @@ def test_a_node_that_went_down_by_itself_is_found() -> None:
     world = World()
     world.nodes["b"].facts = facts().replace("BOOT", "another")
     assert kinds(world.run(Down("a", 0.0, "reboot"))) == [("b", reboottest.RESET)]
+
+
+@pytest.mark.parametrize("how", ["reboot", "power"])
+def test_a_boot_that_was_repeated_before_it_answered_is_found(how: str) -> None:
+    world = World()
+    node = world.nodes["a"]
+    node.names_boots = True
+    before, failed, now = node.boot_id("a-1"), "f" * 32, node.boot_id("a-2")
+    listed = (before, failed, now), (before, now), (failed, now), ()
+    found = []
+    for boots in listed:
+        node.ordered, node.boot, node.power = None, 1, True
+        lines = "".join(f" {number - 2} {boot} Tue 2026\n" for number, boot in enumerate(boots))
+        node.facts = facts().replace(f"{rebootfacts.MARK}end", f"{rebootfacts.MARK}boots\n{lines}{rebootfacts.MARK}end")
+        cycle = world.run(Down("a", 0.0, how))
+        found.append(kinds(cycle))
+    assert found == [[("a", reboottest.RESET)], [], [], []]
 
 
 def test_a_node_that_went_down_between_two_cycles_is_found_in_the_second() -> None:
