@@ -55,6 +55,17 @@ _PROBE = (
 )
 # The host that takes the order is the one, and in the boot, that was asked before: ssh may lead elsewhere by now.
 _ORDER = f'if [ "$(cat {_BOOT_ID})" = {{boot}} ]; then systemctl --no-block reboot; else uname -n; exit {{other}}; fi'
+# A run has a node for itself by a directory, as mkdir(2) has one winner.  The next boot clears /run, and the first
+# short question after it makes the directory again.
+CLAIM = "/run/drbdocfs-reboot-test"
+OURS, THEIRS = "ours", "theirs"
+_OWN = f'[ "$(head -n 1 {CLAIM}/claim 2>/dev/null)" = {{token}} ]'
+_TAKE = (
+    f"if mkdir -m 0700 {CLAIM} 2>/dev/null; then"
+    f" printf '%s\\n' {{token}} {{words}} >{CLAIM}/claim || rm -rf {CLAIM}; fi;"
+    f" if {_OWN}; then echo {OURS}; elif [ -d {CLAIM} ]; then"
+    f' echo "{THEIRS} $(tail -n +2 {CLAIM}/claim 2>/dev/null | head -n 1)"; fi'
+)
 OTHER = 93  # exit status of the order on another host, or in another boot: nothing is done there
 # "cycles": what PID 1 says before there is a journald, such as of its first transaction, is in the kernel's log only.
 _SCRIPT = """\
@@ -84,25 +95,64 @@ say shutdown; journalctl -b {boot} -n 1500 --no-pager -o json \
 """
 
 
-def probe(stack: str) -> str:
-    """The short question; see `answer`."""
-    return _PROBE.format(target=shlex.quote(f"drbdocfs@{stack}.target"))
+@dataclass(frozen=True)
+class Claim:
+    """That a run has the nodes for itself: its own word, and whose it is and since when, for people."""
+
+    token: str
+    words: str
+
+
+def take(claim: Claim) -> str:
+    """Take a node; prints OURS, THEIRS and the words of the other run's claim, or nothing where none can be made."""
+    return _TAKE.format(token=shlex.quote(claim.token), words=shlex.quote(claim.words))
+
+
+def release(token: str) -> str:
+    """Give a node back; another run's claim stays."""
+    return f"if {_OWN.format(token=shlex.quote(token))}; then rm -rf {CLAIM}; fi"
+
+
+def look_at_claim() -> str:
+    """Asks whose a node is; the last one of several questions.  See `claimed`."""
+    return f"if [ -d {CLAIM} ]; then echo {shlex.quote(MARK + 'claim')}; cat {CLAIM}/claim; fi"
+
+
+def claimed(text: str, token: str) -> tuple[str, str | None]:
+    """What was answered to the other questions; and whose the node is, in words: None where it is ours, or nobody's."""
+    text, mark, said = text.partition(f"{MARK}claim\n")
+    lines = [*said.split("\n"), "", ""]
+    return text, None if not mark or lines[0] == token else lines[1]
+
+
+def probe(stack: str, node: str = "", claim: Claim | None = None) -> str:
+    """The short question; see `answer`.  With a claim the node is taken, if it calls itself `node`."""
+    text = _PROBE.format(target=shlex.quote(f"drbdocfs@{stack}.target"))
+    if claim is None:
+        return text
+    return f'{text}; if [ "$(uname -n)" = {shlex.quote(node)} ]; then {take(claim)}; fi'
 
 
 @dataclass(frozen=True)
 class Answer:
     """What the short question came to: the id of the boot, the name that the host gives itself, the states of the
-    stack's target and of the system.  "" for what was not answered."""
+    stack's target and of the system, and whose the node is.  "" for what was not answered."""
 
     boot_id: str = ""
     name: str = ""
     target: str = ""
     system: str = ""
+    claim: str = ""
+
+    @property
+    def theirs(self) -> str | None:
+        """The words of another run that has the node."""
+        return self.claim[len(THEIRS) :].strip() if self.claim.startswith(THEIRS) else None
 
 
 def answer(text: str) -> Answer:
     """What `probe` has printed, also where it was cut off."""
-    return Answer(*(line.strip() for line in [*text.split("\n"), "", "", "", ""][:4]))
+    return Answer(*(line.strip() for line in [*text.split("\n"), *[""] * 5][:5]))
 
 
 def order(boot_id: str) -> str:

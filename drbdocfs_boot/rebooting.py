@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drbdocfs_boot import rebootfacts
-from drbdocfs_boot.rebootfacts import Answer, Facts
+from drbdocfs_boot.rebootfacts import Answer, Claim, Facts
 from drbdocfs_boot.reboottest import (
+    CLAIMED,
     NO_REBOOT,
     POWER,
     POWER_COMMAND,
@@ -83,8 +84,8 @@ class Limits:
 
 @dataclass
 class Setting:
-    """What a round needs: `power` begins a command of the power switch ("off", "on") for a node; `tell` writes a line
-    that stays, `show` what is being waited for."""
+    """What a round needs: `claim` is what it takes the nodes with; `power` begins a command of the power switch ("off",
+    "on") for a node; `tell` writes a line that stays, `show` what is being waited for."""
 
     stack: str
     nodes: Mapping[str, Node]
@@ -95,6 +96,11 @@ class Setting:
     sleep: Callable[[float], None]
     tell: Callable[[str], None]
     show: Callable[[str], None]
+    claim: Claim | None = None
+
+    def ask(self, name: str) -> Running:
+        """Begin the short question."""
+        return self.nodes[name].call(rebootfacts.probe(self.stack, name, self.claim), PROBE_LIMIT)
 
 
 def heard(result: Result, node: str) -> tuple[Answer, str]:
@@ -104,6 +110,11 @@ def heard(result: Result, node: str) -> tuple[Answer, str]:
     if not found.boot_id or found.name == node:
         return found, ""
     return Answer(), found.name or "nothing"
+
+
+def in_use(words: str) -> str:
+    """Of a node that another run has."""
+    return f"another run of this test has it: {words or 'it does not say whose it is'}"
 
 
 def _own(facts: Facts, node: str) -> Facts:
@@ -139,6 +150,7 @@ class Fall:
         self._on_began: float | None = None
         self._doubtful = False  # power off was ordered, and is not known to have ended well: it may still come
         self._heard = True  # the last question was answered
+        self.taken = False  # by another run, after its boot
         self._other = ""  # what another host calls itself that answers in its place
 
     @property
@@ -171,7 +183,7 @@ class Fall:
         elif self._state != "over":
             if self._call is None:
                 if now >= self._next:
-                    self._call = self._given.nodes[self.node].call(rebootfacts.probe(self._given.stack), PROBE_LIMIT)
+                    self._call = self._given.ask(self.node)
                 return
             result = self._call.done()
             if result is not None:
@@ -272,6 +284,10 @@ class Fall:
             if here != self.boot_id:
                 self._find(RESET, "it went down again while it booted")
                 self._to("over", "", now)
+            elif said.theirs is not None:
+                self.taken = True
+                self._find(CLAIMED, in_use(said.theirs))
+                self._to("over", "", now)
             elif target == "active" and said.system not in BOOTING:
                 self.up = now - self._ordered
                 self._given.tell(f"{self.node}: the stack is up after {self.up:.0f} s")
@@ -338,8 +354,7 @@ class Fall:
 def unanswered(given: Setting, names: Sequence[str]) -> list[str]:
     """At the end of a run: which of these nodes, whose power was cut in it, do not answer.  Their power is ordered on
     once more; a switch may say "done" before it is."""
-    text = rebootfacts.probe(given.stack)
-    calls = {name: given.nodes[name].call(text, PROBE_LIMIT) for name in names}
+    calls = {name: given.ask(name) for name in names}
     silent = [name for name, call in calls.items() if not heard(call.wait(), name)[0].boot_id]
     for call in [given.power("on", name) for name in silent]:
         call.wait()
@@ -358,10 +373,11 @@ class Round:
         self._downs = downs
         self._wall = wall
         self._said: dict[str, str] = {}  # the boot ids that came as answers, whoever has answered
+        self._theirs: dict[str, str | None] = {}  # words of another run that has a node
         self._others: dict[str, str] = {}  # what other hosts call themselves that answered in a node's place
         self.falls: list[Fall] = []
         self.told: list[Finding] = []  # of the findings those that `tell` has had already
-        self.mixed = False  # ssh leads to one machine for both: no further round makes sense
+        self.last = False  # no further round makes sense: ssh leads to one machine for both, or another run has a node
         self.boots = dict(known or {})  # the nodes' boot ids at its end; none of a node that may still go down
 
     def rescue(self) -> list[str]:
@@ -393,6 +409,9 @@ class Round:
         before = self._ids()
         findings = [Finding(name, UNREACHABLE, self._silence(name)) for name, boot in before.items() if not boot]
         findings += self._one_machine(self._said)
+        taken = [Finding(name, CLAIMED, in_use(words)) for name, words in self._theirs.items() if words is not None]
+        self.last = self.last or bool(taken)
+        findings += taken
         if findings:
             return Cycle(self._number, self._wall, given.clock() - began, (), tuple(findings))
         findings += self._between(before)
@@ -407,6 +426,7 @@ class Round:
         for fall in self.falls:
             findings += fall.findings
             self.told += fall.told
+            self.last = self.last or fall.taken
         facts = self._settle()
         findings += self._judge(facts, before)
         settled = {fall.node: fall.answered is not None for fall in self.falls}
@@ -431,18 +451,18 @@ class Round:
         names = [name for name, boot in boots.items() if boot and list(boots.values()).count(boot) > 1]
         if not names:
             return []
-        self.mixed = True
+        self.last = True
         return [Finding("", UNREACHABLE, f"{' and '.join(names)} answer in one boot: ssh leads to the same machine")]
 
     def _ids(self) -> dict[str, str]:
-        text = rebootfacts.probe(self._given.stack)
         found = dict.fromkeys(self._given.nodes, "")
         for _ in range(TRIES):
-            calls = {name: self._given.nodes[name].call(text, PROBE_LIMIT) for name, boot in found.items() if not boot}
+            calls = {name: self._given.ask(name) for name, boot in found.items() if not boot}
             for name, call in calls.items():
                 result = call.wait()
                 said, self._others[name] = heard(result, name)
                 found[name] = said.boot_id
+                self._theirs[name] = said.theirs
                 self._said[name] = "" if result.code in UNREACHED else rebootfacts.answer(result.out).boot_id
         return found
 

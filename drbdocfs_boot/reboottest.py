@@ -37,6 +37,7 @@ UNREACHABLE = "unreachable"
 NO_REBOOT = "no-reboot"
 POWER_COMMAND = "power-command"
 DATA = "data"
+CLAIMED = "claimed"  # by another run
 RESET = "reset"  # down without an order of ours
 CHECK = "check"  # found by a look at the cluster before the first cycle
 

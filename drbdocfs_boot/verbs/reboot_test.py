@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pwd
+import re
+import secrets
 import shlex
 import signal
 import sys
@@ -50,6 +53,8 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 # What a resumed run takes from the one before.
 KEPT = tuple(key for key in DEFAULTS if key not in ("to", "dry_run"))
+TOKEN = re.compile(r"[0-9a-f]{16}\Z")  # of a run, in OPTIONS
+CLAIM_LIMIT = 30.0  # seconds
 LONGEST = 86400.0  # seconds, of each option that has some
 DIRECTORY = ".drbdocfs-reboot-test"  # below the mount point
 REMOVING = "removing"  # beside notes: the removal of their records was begun
@@ -118,7 +123,7 @@ def _run(args: argparse.Namespace, folder: results.Folder) -> int:
         with _signals(stop):
             return _Test(args, old, stop, folder).run()
     except Failure as failure:
-        return refuse(failure.status, failure.message, failure.advice)
+        return _refused(failure)
     except KeyboardInterrupt:
         if stop.words:  # in the cycles it is caught: only when all was over
             return refuse(EX_INTERRUPTED, "interrupted at the end; the results are whole")
@@ -132,12 +137,24 @@ def _run(args: argparse.Namespace, folder: results.Folder) -> int:
         return refuse(EX_CANTCREAT, str(error))
 
 
+def _refused(failure: Failure) -> int:
+    return refuse(failure.status, failure.message, failure.advice)
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid {os.geteuid()}"
+
+
 def _earlier(args: argparse.Namespace, folder: results.Folder) -> Run | None:
     """The run that is to be resumed or cleaned up after; its options are put into `args`.  Its directory is taken, so
     that no other run has it.  Raises Failure and OSError."""
     given = [key for key in DEFAULTS if getattr(args, key) is not None]
     for key in DEFAULTS.keys() - set(given):
         setattr(args, key, DEFAULTS[key])
+    args.token = secrets.token_hex(8)
     where = args.resume or args.clean_up
     if not where:
         return None
@@ -158,6 +175,9 @@ def _earlier(args: argparse.Namespace, folder: results.Folder) -> Run | None:
         old = reboottest.from_json(json.loads((place / RESULTS).read_text(encoding="utf-8")))
         for key in KEPT:
             setattr(args, key, _kept(key, options[key]))
+        args.token = options["token"]
+        if not TOKEN.match(args.token):
+            raise ValueError(f"{OPTIONS} has a token that is none")
         if (args.pattern, args.cycles) != (old.pattern, old.planned) or args.stack not in ("", old.stack):
             raise ValueError(f"{OPTIONS} and {RESULTS} are not of the same run")
         if len(old.nodes) != 2 or not all(nodes.NAME.match(name) for name in old.nodes):
@@ -431,6 +451,9 @@ class _Test:
         self.began = time.monotonic()
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.place = results.real(args.resume or args.clean_up or args.to or f"drbdocfs-reboot-test-{stamp}")
+        since = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        words = f"{_user()} on {os.uname().nodename}, with {self.place}, since {since}"
+        self.claim = rebootfacts.Claim(args.token, reboottest_text.clean(words))
 
     def tell(self, text: str) -> None:
         """A line that stays, with the seconds since the begin."""
@@ -487,7 +510,8 @@ class _Test:
             self._unused()  # another one may have come and gone meanwhile
         options = {key: getattr(self.args, key) for key in KEPT}
         options["ssh_config"] = os.path.abspath(self.args.ssh_config) if self.args.ssh_config else ""
-        results.write(self.place / OPTIONS, json.dumps(options, indent=2))
+        results.write(self.place / OPTIONS, json.dumps({**options, "token": self.args.token}, indent=2))
+        self._take()
         result = self.old or Run(
             stack=self.stack,
             nodes=tuple(self.nodes),
@@ -498,12 +522,18 @@ class _Test:
             versions=versions,
             before=tuple(before),
         )
-        lost, count = self._records(self._earlier_notes()).look() if self.old is not None else ([], 0)
-        if lost:
-            return self._lost(result, lost, count)
-        if count:
-            self.tell(f"what the run had acknowledged before it ended is there: {count} records")
-        return self._cycles(replace(result, ended=RUNNING), plan)
+        release = True
+        try:
+            lost, count = self._records(self._earlier_notes()).look() if self.old is not None else ([], 0)
+            if lost:
+                release = False  # another run would remove the records
+                return self._lost(result, lost, count)
+            if count:
+                self.tell(f"what the run had acknowledged before it ended is there: {count} records")
+            return self._cycles(replace(result, ended=RUNNING), plan)
+        finally:
+            if release:
+                self._release()
 
     # Before
 
@@ -512,6 +542,39 @@ class _Test:
         names = " and ".join(self.nodes)
         text = f"{names} are not known to be the two nodes of {self.stack}: {why}"
         return refuse(EX_USAGE, text, "look at --nodes, at where ssh leads, and at 'drbdocfs status' there")
+
+    def _in_use(self, node: nodes.Node, words: str) -> Failure:
+        advice = "wait until it ends; after one that was killed 'drbdocfs reboot-test --clean-up' with its directory"
+        text = f"{node.where}: {rebooting.in_use(words)}"
+        return Failure(EX_TEMPFAIL, text, f"{advice}, or 'rm -r {rebootfacts.CLAIM}' on each node")
+
+    def _take(self) -> None:
+        """Both nodes for this run; the second one takes nothing from the first.  Raises Failure."""
+        calls = {name: node.call(rebootfacts.take(self.claim), CLAIM_LIMIT) for name, node in self.nodes.items()}
+        problem: Failure | None = None
+        for name, call in calls.items():
+            result = call.wait()
+            said, _, words = result.out.strip().partition(" ")
+            if said == rebootfacts.THEIRS:
+                problem = self._in_use(self.nodes[name], words)
+            elif said != rebootfacts.OURS:
+                why = result.said or f"exit {result.code}"
+                problem = Failure(EX_UNAVAILABLE, f"{name}: {rebootfacts.CLAIM} cannot be made: {why}")
+        if problem is not None:
+            self._release()
+            raise problem
+
+    def _release(self) -> None:
+        """Both nodes are free again.  What hinders that is said, and hinders nothing."""
+        try:
+            text = rebootfacts.release(self.claim.token)
+            calls = {name: node.call(text, CLAIM_LIMIT) for name, node in self.nodes.items()}
+            left = [name for name, call in calls.items() if call.wait().code != 0]
+        except Exception as error:
+            left = [*self.nodes, str(error)]
+        if left:
+            text = f"left on the nodes: {rebootfacts.CLAIM}, until they boot ({', '.join(left)})"
+            refuse(0, text, f"drbdocfs reboot-test --clean-up {shlex.quote(str(self.place))}")
 
     def _unused(self) -> None:
         if self.old is None and (self.place / RESULTS).exists():
@@ -522,14 +585,15 @@ class _Test:
         """Log in at both, learn their names and versions.  Raises Failure."""
         command = (
             "cat /proc/sys/kernel/random/boot_id; uname -n; id -u; uname -r;"
-            " drbdocfs --version; cat /sys/module/drbd/version"
+            f" drbdocfs --version; cat /sys/module/drbd/version; {rebootfacts.look_at_claim()}"
         )
         here = system.read("/proc/sys/kernel/random/boot_id") or ""
         limit = time.monotonic() + (self.args.boot_limit if self.old is not None else 0.0)
         versions: dict[str, dict[str, str]] = {}
         ids: dict[str, str] = {}
         for node in found:
-            lines = (self._login(node, command, limit).out.split("\n") + [""] * 6)[:6]
+            said, theirs = rebootfacts.claimed(self._login(node, command, limit).out, self.claim.token)
+            lines = (said.split("\n") + [""] * 6)[:6]
             boot, name, user, kernel, product, drbd = (line.strip() for line in lines)
             if boot and boot == here:
                 raise Failure(
@@ -554,6 +618,8 @@ class _Test:
                 )
             if not product.startswith("drbdocfs "):
                 raise Failure(EX_UNAVAILABLE, f"{node.where} has no drbdocfs", "install drbdocfs-boot there")
+            if theirs is not None:
+                raise self._in_use(node, theirs)
             ids[boot] = node.where
             node.name = name
             versions[name] = {"drbdocfs-boot": product.split()[1], "kernel": kernel, "drbd": drbd}
@@ -693,12 +759,19 @@ class _Test:
         assert self.old is not None
         problems = []
         able: dict[str, nodes.Node] = {}
+        mine: dict[str, nodes.Node] = {}
         for node in found:
             try:
-                node.name = node.run("uname -n").out.strip()
+                said, theirs = rebootfacts.claimed(
+                    node.run(f"uname -n; {rebootfacts.look_at_claim()}").out, self.claim.token
+                )
+                if theirs is not None:  # its records are in the same place
+                    return _refused(self._in_use(node, theirs))
+                node.name = said.strip()
                 if node.name not in self.old.nodes:
                     names = " and ".join(self.old.nodes)
                     raise Failure(EX_USAGE, f"{node.where} calls itself {node.name}, and the run was on {names}")
+                mine[node.name] = node
                 self.nodes = {node.name: node}
                 down = self._look()["status"]
                 problems += [f"{finding.node}: {finding.text}" for finding in down]
@@ -706,12 +779,15 @@ class _Test:
                     able[node.name] = node
             except Failure as failure:
                 problems.append(failure.message)
+        self.nodes = mine
         if not able or not self.mount:
+            self._release()
             advice = "again when the stack is up on one of the nodes"
             if self.args.pattern.startswith("power"):
                 advice += "".join(f"; power on for {name}: {self._command('on', name)}" for name in self.old.nodes)
             return refuse(EX_UNAVAILABLE, f"nothing can be removed: {'; '.join(problems)}", advice)
         left = Records(able, self.mount, self._earlier_notes() or self.place / "data" / "clean-up").close()
+        self._release()
         for words in left:
             refuse(EX_NO, f"left: {words}")
         if not left:
@@ -771,9 +847,9 @@ class _Test:
                     for finding in cycle.findings:
                         if finding not in current.told:
                             self.tell(f"{finding.node or 'both'}: {finding.kind}: {finding.text}")
-                    mixed, current = current.mixed, None
+                    last, current = current.last, None
                     self.tell(f"cycle {number}: {'good' if cycle.good else 'NOT good'}, {cycle.seconds:.0f} s")
-                    if (mixed or (not cycle.good and not self.args.go_on)) and number < len(plan):
+                    if (last or (not cycle.good and not self.args.go_on)) and number < len(plan):
                         result = replace(result, ended=STOPPED)
                         break
                 else:
@@ -830,6 +906,7 @@ class _Test:
             sleep=time.sleep,
             tell=self.tell,
             show=self.show,
+            claim=self.claim,
         )
 
     def _saved(self, result: Run) -> Exception | None:

@@ -206,6 +206,50 @@ def test_another_host_than_the_node_is_named() -> None:
     assert finding.text == "it does not answer: ssh leads to a host that calls itself server3"
 
 
+def shell(text: str, place: Path) -> str:
+    """What a script says, with the claim in another place."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", text.replace(rebootfacts.CLAIM, shlex.quote(str(place)))],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert done.stderr == "" or "No such file" in done.stderr
+    return done.stdout
+
+
+def test_a_node_is_of_one_run_until_that_gives_it_back(tmp_path: Path) -> None:
+    place = tmp_path / "a claim"
+    one, other = rebootfacts.Claim("1" * 16, "root's; $(x) * since noon"), rebootfacts.Claim("2" * 16, "b")
+    look = f"echo a; {rebootfacts.look_at_claim()}"
+    assert rebootfacts.claimed(shell(look, place), one.token) == ("a\n", None)
+    for _ in range(2):  # it may be taken again by the same run
+        assert shell(rebootfacts.take(one), place) == "ours\n"
+    assert shell(rebootfacts.take(other), place) == f"theirs {one.words}\n"
+    assert rebootfacts.claimed(shell(look, place), one.token) == ("a\n", None)
+    assert rebootfacts.claimed(shell(look, place), other.token) == ("a\n", one.words)
+    shell(rebootfacts.release(other.token), place)
+    assert place.stat().st_mode & 0o777 == 0o700
+    shell(rebootfacts.release(one.token), place)
+    assert not place.exists()
+    place.mkdir()  # the other one was killed before it could write
+    assert shell(rebootfacts.take(one), place) == "theirs \n"
+    assert rebootfacts.claimed(shell(look, place), one.token) == ("a\n", "")
+    assert shell(rebootfacts.take(one), tmp_path / "none" / "x") == ""
+
+
+def test_the_short_question_takes_the_node_itself_and_no_other_host(tmp_path: Path) -> None:
+    claim = rebootfacts.Claim("1" * 16, "a")
+    tools = "systemctl() { echo state; }; "
+    name = os.uname().nodename
+    said = rebootfacts.answer(shell(tools + rebootfacts.probe("web", name, claim), tmp_path / "claim"))
+    assert (said.name, said.target, said.system, said.claim, said.theirs) == (name, "state", "state", "ours", None)
+    said = rebootfacts.answer(shell(tools + rebootfacts.probe("web", "other", claim), tmp_path / "another"))
+    assert (said.claim, said.theirs) == ("", None)
+    assert not (tmp_path / "another").exists()
+    (tmp_path / "claim/claim").write_text("2\nroot on third\n")
+    said = rebootfacts.answer(shell(tools + rebootfacts.probe("web", name, claim), tmp_path / "claim"))
+    assert said.theirs == "root on third"
+
+
 BOOTS = ("a" * 32, "b" * 32, "c" * 32)
 # systemd 241, 252 and later
 LISTS = (

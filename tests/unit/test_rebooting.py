@@ -39,6 +39,7 @@ class Node:
         self.falls, self.answers, self.rises = 5.0, 30.0, 50.0
         self.power = True
         self.facts = ""
+        self.claim = rebootfacts.OURS
         self.names_boots = False  # its boots have ids as the kernel's
         self.leads: Callable[[], str] = lambda: name  # whom ssh reaches by its name: another host that answers at once
 
@@ -58,7 +59,7 @@ class Node:
         if "say boot" in command:
             return Done(Result(0, self.facts.replace("BOOT", boot).replace("NAME", host), ""))
         up = since is None or since < self.falls or since >= self.rises
-        return Done(Result(0, f"{boot}\n{host}\n{'active' if up else 'inactive'}\nrunning\n", ""))
+        return Done(Result(0, f"{boot}\n{host}\n{'active' if up else 'inactive'}\nrunning\n{self.claim}\n", ""))
 
 
     @staticmethod
@@ -301,7 +302,7 @@ def test_two_nodes_that_answer_in_one_boot_end_the_run() -> None:
     one = world.round(Down("a", 0.0, "reboot"))
     world.nodes["a"].leads = lambda: "b"
     cycle = one.run()
-    assert one.mixed
+    assert one.last
     assert world.nodes["a"].ordered is None
     assert ("", reboottest.UNREACHABLE) in kinds(cycle)
     world = World()
@@ -309,7 +310,37 @@ def test_two_nodes_that_answer_in_one_boot_end_the_run() -> None:
     world.nodes["a"].leads = lambda: "b" if world.nodes["a"].ordered is not None and world.now > 10 else "a"
     world.nodes["a"].answers = 1e9
     assert ("", reboottest.UNREACHABLE) in kinds(one.run())
-    assert one.mixed
+    assert one.last
+
+
+THEIRS = f"{rebootfacts.THEIRS} root on third, since noon"
+
+
+def test_nobody_is_rebooted_where_another_run_has_a_node() -> None:
+    world = World()
+    world.nodes["b"].claim = THEIRS
+    one = world.round(Down("a", 0.0, "reboot"))
+    cycle = one.run()
+    assert [(finding.node, finding.kind, finding.text) for finding in cycle.findings] == [
+        ("b", reboottest.CLAIMED, "another run of this test has it: root on third, since noon")
+    ]
+    assert one.last
+    assert world.nodes["a"].ordered is None
+
+
+def test_a_node_that_another_run_has_taken_after_its_boot_ends_the_run() -> None:
+    world = World()
+    real = world.sleep
+
+    def sleep(seconds: float) -> None:
+        real(seconds)
+        world.nodes["a"].claim = THEIRS if world.now > 20 else rebootfacts.OURS
+
+    world.sleep = sleep  # type: ignore[method-assign]
+    one = world.round(Down("a", 0.0, "reboot"))
+    assert kinds(one.run()) == [("a", reboottest.CLAIMED)]
+    assert one.last
+    assert "start a" not in world.data
 
 
 def test_the_power_is_cut_and_given_again() -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from drbdocfs_boot import datacheck, reboottest
+from drbdocfs_boot import datacheck, rebootfacts, reboottest
 from drbdocfs_boot.cli import main
 from drbdocfs_boot.tools import ask, nodes, system
 from drbdocfs_boot.tools import results as folders
@@ -131,6 +134,9 @@ class Pair:
         self.closing: list[signal.Signals] = []  # come while the records are removed
         self.left: list[str] = []
         self.cleaned = 0
+        self.claims: dict[str, str] = {}  # node -> token and words, as they stand in the file
+        self.each: Callable[[], object] = lambda: None  # at each wait
+        self.late_claim = False  # another run takes b after the first look
         self.lost: list[reboottest.Finding] = []  # of what the part before has left
         self.hosts: list[str] = []
         pair = self
@@ -146,12 +152,16 @@ class Pair:
                     raise Failure(69, f"{self.where} is not reachable by ssh: no", "try")
                 name = self.played.name
                 said = pair.calls_itself.get(name, name)
-                if command == "uname -n":
-                    return Result(0, said + "\n", "")
+                mark = rebootfacts.MARK + "claim\n"
+                claim = mark + pair.claims[name] if name in pair.claims else ""
+                if command.startswith("uname -n;"):
+                    return Result(0, f"{said}\n{claim}", "")
                 words = [pair.boot(name), said, pair.user, "6.1", f"drbdocfs {pair.version[name]}", "8.4.11"]
-                return Result(0, "\n".join(words) + "\n", "")
+                return Result(0, "\n".join(words) + f"\n{claim}", "")
 
             def call(self, command: str, limit: float) -> Done:
+                if rebootfacts.CLAIM in command and "boot_id" not in command:
+                    return Done(pair.claim(self.played.name, command))
                 if command.startswith("drbdocfs status"):
                     name = self.played.name
                     changes = {**shared("b" if name == "a" else "a"), **pair.changes.get(name, {})}
@@ -181,11 +191,28 @@ class Pair:
         monkeypatch.setattr(system, "read", lambda name: self.own_boot)
 
     def sleep(self, seconds: float) -> None:
+        self.each()
         self.world.now += max(seconds, 1.0)
         if self.world.now >= self.interrupt_at:
             self.interrupt_at = float("inf")
             for number in self.signals:
                 signal.raise_signal(number)
+
+    def claim(self, name: str, command: str) -> Result:
+        """Take a node, or give it back."""
+        if self.unreachable == {"a": "first", "b": "second"}[name]:
+            return Result(255, "", "no route")
+        if self.late_claim and name == "b":
+            self.claims["b"] = f"{'f' * 16}\nroot on third, since noon\n"
+        token = re.findall("[0-9a-f]{16}", command)[0]
+        if "mkdir" in command:
+            words = shlex.split(command.split(token, 1)[1])[0]
+            self.claims.setdefault(name, f"{token}\n{words}\n")
+            theirs = not self.claims[name].startswith(token)
+            return Result(0, f"theirs {self.claims[name].splitlines()[1]}\n" if theirs else "ours\n", "")
+        if self.claims.get(name, "").startswith(token):
+            del self.claims[name]
+        return Result(0, "", "")
 
     def boot(self, name: str) -> str:
         return f"{name}-1"
@@ -542,14 +569,14 @@ def test_to_resume_and_to_clean_up_are_not_done_together(pair: Pair, done: Path)
 DAMAGED: tuple[Any, ...] = (
     {"cycles": "10"}, {"cycles": True}, {"cycles": 7}, {"nodes": 5}, {"pattern": 7}, {"pattern": "all"},
     {"pattern": "both"}, {"boot_limit": "x"}, {"boot_limit": -1}, {"stagger": float("nan")}, {"data": 1},
-    {"power_off": None}, {"ssh_config": ["x"]}, {"stack": "other"}, [], 5, None, "words",
+    {"token": "x"}, {"token": 5}, {"power_off": None}, {"ssh_config": ["x"]}, {"stack": "other"}, [], 5, None, "words",
 )  # fmt: skip
 
 
 def test_damaged_options_are_refused_in_words(pair: Pair, done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = done / "options.json"
     whole = json.loads(file.read_text())
-    lacking: list[Any] = [{own: whole[own] for own in whole if own != key} for key in reboot_test.KEPT]
+    lacking: list[Any] = [{own: whole[own] for own in whole if own != key} for key in (*reboot_test.KEPT, "token")]
     changed = [{**whole, **change} if isinstance(change, dict) else change for change in DAMAGED]
     capsys.readouterr()
     for options in [*lacking, *changed]:
@@ -929,6 +956,82 @@ def test_a_run_ends_where_ssh_leads_to_one_machine_for_both_also_with_continue(
     assert "the same machine" in capsys.readouterr().out
 
 
+# One run at a time on a pair
+
+CLAIMED_BY_ANOTHER = f"{'f' * 16}\nroot on third, since noon\n"
+
+
+@pytest.mark.parametrize("words", [("--yes",), ("--yes", "--no-data"), ("--dry-run",)])
+def test_a_node_that_another_run_has_is_refused_with_its_words(
+    pair: Pair, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair.claims["b"] = CLAIMED_BY_ANOTHER
+    assert call(*words, "--to", "out") == 75
+    said = capsys.readouterr().err
+    assert "second: another run of this test has it: root on third, since noon" in said
+    assert "rm -r /run/drbdocfs-reboot-test" in said
+    assert pair.claims == {"b": CLAIMED_BY_ANOTHER}
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("data", [(), ("--no-data",)])
+def test_both_nodes_are_claimed_while_it_runs_and_free_at_its_end(pair: Pair, data: tuple[str, ...]) -> None:
+    seen: list[dict[str, str]] = []
+    pair.each = lambda: seen.append(dict(pair.claims))
+    assert call("--cycles", "1", "--yes", "--to", "out", *data) == 0
+    token = json.loads(Path("out/options.json").read_text())["token"]
+    assert seen
+    assert {name for claims in seen for name, text in claims.items() if text.startswith(token)} == {"a", "b"}
+    assert f"with {Path('out').absolute()}, since 2026" in seen[0]["a"]
+    assert pair.claims == {}
+
+
+def test_one_that_comes_between_gets_the_pair_whole_or_not_at_all(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair.late_claim = True
+    assert call("--cycles", "1", "--yes", "--to", "out") == 75
+    assert "root on third" in capsys.readouterr().err
+    assert pair.claims == {"b": CLAIMED_BY_ANOTHER}
+    assert pair.world.nodes["a"].ordered is None
+    pair.late_claim, pair.claims = False, {}
+    assert call("--cycles", "1", "--yes", "--to", "out") == 0
+
+
+def test_an_interruption_frees_both_and_a_killed_run_knows_its_own_claims(pair: Pair) -> None:
+    pair.interrupt_at = 10.0
+    assert call("--cycles", "1", "--yes", "--to", "out") == 130
+    assert pair.claims == {}
+    token = json.loads(Path("out/options.json").read_text())["token"]
+    pair.world.now += 100.0
+    once(pair)
+    pair.claims = dict.fromkeys("ab", f"{token}\nwords\n")
+    assert main(["reboot-test", "--resume", "out", "--yes"]) == 0
+    assert pair.claims == {}
+    pair.claims = dict.fromkeys("ab", f"{token}\nwords\n")
+    assert main(["reboot-test", "--clean-up", "out"]) == 0
+    assert pair.claims == {}
+
+
+def test_what_another_run_writes_is_not_cleaned(
+    pair: Pair, done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair.claims["b"] = CLAIMED_BY_ANOTHER
+    for option in ("--clean-up", "--resume"):
+        assert main(["reboot-test", option, "out", *(["--yes"] if option == "--resume" else [])]) == 75
+        assert "root on third" in capsys.readouterr().err
+    assert pair.cleaned == 1
+    assert pair.claims == {"b": CLAIMED_BY_ANOTHER}
+
+
+def test_a_claim_that_cannot_be_given_back_is_said(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    pair.interrupt_at = 10.0
+    pair.each = lambda: setattr(pair, "unreachable", "first")
+    assert call("--cycles", "1", "--yes", "--to", "out") == 130
+    said = capsys.readouterr().err
+    assert "left on the nodes: /run/drbdocfs-reboot-test, until they boot (a)" in said
+
+
 # What a run that was cut short has left behind
 
 
@@ -955,6 +1058,7 @@ def test_a_loss_in_the_part_before_is_the_result_of_its_cycle_and_the_records_ar
         assert "--clean-up" in said.err
     assert LOSS.text in Path("out", "junit.xml").read_text()
     assert LOSS.text in Path("out", "report.html").read_text()
+    assert set(pair.claims) == {"a", "b"}  # another run would remove the records
     assert pair.cleaned == 1
     assert pair.world.nodes["a"].ordered is pair.world.nodes["b"].ordered is None
     pair.lost = []
