@@ -50,6 +50,9 @@ class Running(Protocol):
     def wait(self) -> Result:
         """What came of it, at its limit at the latest."""
 
+    def end(self) -> None:
+        """Kill it if it still runs."""
+
 
 class Node(Protocol):
     """A node; see tools.nodes.Node."""
@@ -335,6 +338,12 @@ class Fall:
                 self._find(UNREACHABLE, f"it does not answer {passed:.0f} s after the order{where}")
                 self._give_up(now)
 
+    def drop(self) -> None:
+        """An interruption: the short question is not asked to its end, as it would take the node once more."""
+        if self._state in ("going", "answering", "rising") and self._call is not None:
+            self._call.end()
+            self._call = None
+
     def rescue(self) -> bool:
         """An interruption, and it is dark: order its power on, once; whether that is done now."""
         call, self._call = self._call, None
@@ -383,6 +392,8 @@ class Round:
     def rescue(self) -> list[str]:
         """An interruption: no power stays off.  The nodes that may be without power all the same."""
         given = self._given
+        for fall in self.falls:
+            fall.drop()
         dark = waiting = [fall for fall in self.falls if fall.dark]
         until = given.clock() + ON_LIMIT
         while True:

@@ -27,6 +27,9 @@ class Done:
     def wait(self) -> Result:
         return self.result
 
+    def end(self) -> None:
+        pass
+
 
 class Node:
     """Goes down `falls` seconds after the order, answers `answers`, and has its stack up `rises` seconds after it."""
@@ -468,6 +471,29 @@ def test_an_interruption_leaves_no_node_without_power() -> None:
     assert not node.power
     assert one.rescue() == []
     assert node.power
+
+
+def test_an_interruption_ends_a_question_under_way_as_it_would_claim_the_node_again() -> None:
+    world = World()
+    one = world.round(Down("a", 0.0, "reboot"))
+    ended = []
+
+    class Hangs(Done):
+        def done(self) -> None:
+            if world.now > 10:
+                raise KeyboardInterrupt
+
+        def end(self) -> None:
+            ended.append("a")
+
+    node = world.nodes["a"]
+    real = node.call
+    hangs = Hangs(GONE)
+    node.call = lambda command, limit: hangs if world.now > 8 else real(command, limit)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        one.run()
+    assert one.rescue() == []
+    assert ended == ["a"]
 
 
 def interrupted_in(one: rebooting.Round, what: str) -> None:
