@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from drbdocfs_boot.drbddump import tokens
 
+SECRET = "shared-secret"
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -28,6 +30,13 @@ class Statement:
     def place(self) -> str:
         """ "FILE:LINE"."""
         return f"{self.file}:{self.line}"
+
+    @property
+    def shown(self) -> str:
+        """The words for a message: what stands behind a secret's name, where a ';' is missing, is left out."""
+        if SECRET not in self.words:
+            return " ".join(self.words)
+        return " ".join((*self.words[: self.words.index(SECRET) + 1], "…"))
 
     def sections(self, *names: str) -> Iterator[Statement]:
         """Direct children with braces whose first word is one of ``names``."""
@@ -80,17 +89,30 @@ class Configuration:
 
 
 def parse(text: str, file: str) -> tuple[list[Statement], list[Mistake]]:
-    """The statements of one file, ``include`` among them, and what is no drbd.conf in it."""
+    """The statements of one file, ``include`` among them, and what is no drbd.conf in it.
+
+    No message of a mistake has more than the keyword of a statement: the secret may stand behind it.
+    """
     mistakes: list[Mistake] = []
-    # The sections that are open: words, line, children so far.
-    open_: list[tuple[tuple[str, ...], int, list[Statement]]] = [((), 0, [])]
+    # A string ends on its line (drbdadm: "we don't allow embedded newlines"); the last one may be open to the end.
+    found = list(tokens(text + "\n"))
+    across = (line for word, line, quoted in found if quoted and "\n" in word)
+    mistakes += [Mistake(file, line, "a quote that is not closed") for line in across]
+    # Behind it what is in quotes is out of them and the other way round: then no word is shown at all.
+    odd = bool(mistakes)
+    # The sections that are open: words, line, children so far, and how a message names them.
+    open_: list[tuple[tuple[str, ...], int, list[Statement], str]] = [((), 0, [], "")]
     words: list[str] = []
-    begun = 0
-    for word, line, quoted in tokens(text):
+    begun, keyword = 0, ""
+
+    def without_end() -> Mistake:
+        return Mistake(file, begun, f"'{_first(keyword, words)}' has no ';' at its end")
+
+    for word, line, quoted in found:
         if quoted or word not in "{};":
             if not words:
-                begun = line
-            words.append(word)
+                begun, keyword = line, "" if quoted or odd else word
+            words.append(word.partition("\n")[0] if quoted else word)
             # The one statement without a semicolon (drbd.conf(5)).
             if len(words) == 2 and words[0] == "include":
                 open_[-1][2].append(Statement(tuple(words), None, file, begun))
@@ -98,7 +120,7 @@ def parse(text: str, file: str) -> tuple[list[Statement], list[Mistake]]:
         elif word == "{":
             if not words:
                 mistakes.append(Mistake(file, line, "'{' without a section's name before it"))
-            open_.append((tuple(words), begun or line, []))
+            open_.append((tuple(words), begun or line, [], _first(keyword, words)))
             words = []
         elif word == ";":
             if words:
@@ -106,20 +128,24 @@ def parse(text: str, file: str) -> tuple[list[Statement], list[Mistake]]:
             words = []
         else:
             if words:
-                mistakes.append(Mistake(file, begun, f"'{' '.join(words)}' has no ';' at its end"))
+                mistakes.append(without_end())
                 words = []
             if len(open_) == 1:
                 mistakes.append(Mistake(file, line, "'}' with no section open"))
                 continue
-            head, start, children = open_.pop()
+            head, start, children, _ = open_.pop()
             open_[-1][2].append(Statement(head, tuple(children), file, start))
     if words:
-        mistakes.append(Mistake(file, begun, f"'{' '.join(words)}' has no ';' at its end"))
+        mistakes.append(without_end())
     while len(open_) > 1:
-        head, start, children = open_.pop()
-        mistakes.append(Mistake(file, start, f"the section '{' '.join(head)}' is not closed"))
+        head, start, children, name = open_.pop()
+        mistakes.append(Mistake(file, start, f"the section '{name}' is not closed"))
         open_[-1][2].append(Statement(head, tuple(children), file, start))
     return open_[0][2], mistakes
+
+
+def _first(keyword: str, words: list[str]) -> str:
+    return " ".join(([keyword] if keyword else []) + (["…"] if len(words) > 1 or not keyword else []))
 
 
 def load(

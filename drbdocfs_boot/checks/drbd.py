@@ -14,7 +14,7 @@ from drbdocfs_boot.checks.configuration import key_place
 from drbdocfs_boot.checks.facts import DRBD_CONF, Facts
 from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Book, Finding, Rule
 from drbdocfs_boot.checks.resource import Host, Resource, Volume
-from drbdocfs_boot.drbdconf import Statement
+from drbdocfs_boot.drbdconf import SECRET, Statement
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.tools import system
 from drbdocfs_boot.tools.failure import Failure
@@ -248,7 +248,7 @@ def _resource(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
     place = found.statement.place
     own = facts.own(found)
     if found.floating:
-        words = " ".join(found.floating[0].words)
+        words = found.floating[0].shown
         yield BOOK.finding("drbd-floating", found.floating[0].place, f"'{words}' in resource {found.name}", stack.name)
     elif own is None or own.name != facts.host:
         yield _not_here(facts, stack, found)
@@ -298,7 +298,7 @@ def _primaries(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]
     tops = (found.statement, *facts.drbd.sections("common"))
     statement = found.setting("net", "protocol") or next((s for top in tops for s in top.settings("protocol")), None)
     if statement is not None and statement.words[1:2] not in (("C",), ("c",)):
-        message = f"resource {found.name} has protocol {' '.join(statement.words[1:])}"
+        message = f"resource {found.name} has {statement.shown}"
         yield BOOK.finding("drbd-protocol", statement.place, message, stack.name)
     if found.value("net", "allow-two-primaries", "no") != "yes":
         where = found.place("net", "allow-two-primaries")
@@ -376,7 +376,7 @@ def _old(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
         severity = ERROR if nine else NOTE
         yield BOOK.finding("drbd-syncer", statement.place, message, stack.name, severity=severity)
     for _, statement in found.everywhere("become-primary-on"):
-        yield BOOK.finding("drbd-become-primary-on", statement.place, " ".join(statement.words), stack.name)
+        yield BOOK.finding("drbd-become-primary-on", statement.place, statement.shown, stack.name)
     unknown = {
         8: (("fencing", "net"), ("quorum", ""), ("on-no-quorum", ""), ("auto-promote", "")),
         9: (("fencing", "disk"),),
@@ -445,6 +445,10 @@ def _drbdadm(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
             file = told[1].removeprefix(system.path("")) if told[1].startswith("/") else "/etc/" + told[1]
             where = f"{file}:{told[2]}"
             message = message.replace(told[0], "", 1)
+            near = (facts.read(file) or "").split("\n")[max(0, int(told[2]) - 2) : int(told[2])]
+            if any(SECRET in line for line in near):
+                # It repeats what it does not understand: "but got 'WORD'", "while parsing value ('WORD')".
+                message = re.sub("'.*'|>>>.*<<<", "'…'", message)
             break
     yield BOOK.finding("drbd-refused", where, f"drbdadm: {message}"[:500], stack.name)
 

@@ -318,8 +318,7 @@ def _resource(facts: Facts, stack: Stack, found: Resource, said: Protection) -> 
     yield from _handler(facts, stack, said.handler)
     unfence = found.setting("handlers", "unfence-peer")
     if said.ours and unfence is not None:
-        message = f"unfence-peer {' '.join(unfence.words[1:])}"
-        yield BOOK.finding("drbd-unfence-peer", unfence.place, message, stack.name)
+        yield BOOK.finding("drbd-unfence-peer", unfence.place, unfence.shown, stack.name)
 
 
 def _cure(facts: Facts, found: Resource, said: Protection) -> str:

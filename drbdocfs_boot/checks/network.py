@@ -124,7 +124,7 @@ def _hosts(stack: Stack, found: Resource) -> Iterator[Finding]:
         for one in host.endpoints:
             place = one.statement.place
             if one.ip is None or not 0 < one.port < 65536:
-                message = f"'{' '.join(one.statement.words)}' of {host.name} is no address with a port"
+                message = f"'{one.statement.shown}' of {host.name} is no address with a port"
                 yield BOOK.finding("drbd-address-bad", place, message, stack.name)
                 continue
             if one.ip.is_loopback:

@@ -16,7 +16,7 @@ from drbdocfs_boot.checks import cluster, resource
 from drbdocfs_boot.checks.configuration import SECOND, key_place
 from drbdocfs_boot.checks.facts import CLUSTER_CONF, DRBD_CONF, Facts
 from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Book, Finding, Rule
-from drbdocfs_boot.drbdconf import Configuration, Statement
+from drbdocfs_boot.drbdconf import SECRET, Configuration, Statement
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.tools import o2cb, ssh
 from drbdocfs_boot.tools.failure import Failure
@@ -121,7 +121,6 @@ MUST = {
         "cram-hmac-alg", "shared-secret", "data-integrity-alg", "always-asbp",
     )
 }  # fmt: skip
-SECRET = "shared-secret"
 # Keys of a stack that both sides should have alike; the first ones they must.
 MUST_KEYS = ("resource", "cluster")
 SHOULD_KEYS = ("mountpoint", "mount_options", "when_alone", "fence_options")
@@ -357,7 +356,7 @@ def _resource(facts: Facts, answer: Answer, where: str, stack: Stack) -> Iterato
         yield BOOK.finding("peer-resource", places[0], message, stack.name, severity=severity)
     one, other = (each.setting("handlers", "fence-peer") for each in (ours, theirs))
     if _words(one) != _words(other):
-        shown = ["nothing" if s is None else " ".join(s.words[1:]) for s in (one, other)]
+        shown = ["nothing" if s is None else s.shown.partition(" ")[2] for s in (one, other)]
         place = one.place if one is not None else ours.statement.place
         message = f"handlers fence-peer: {shown[0]} here, {shown[1]} at {where}"
         yield BOOK.finding("peer-fencing", place, message, stack.name)
@@ -380,7 +379,7 @@ def _settle(found: dict[tuple[str, ...], Statement], place: Statement, path: tup
         if not child.words or child.words[0] in _OWN:
             continue
         if child.children is not None:
-            _settle(found, child, (*path, " ".join(child.words)))
+            _settle(found, child, (*path, child.shown))
         elif child.words[0] == "host" and len(child.words) > 1:
             found[(*path, *child.words[:2])] = child
         else:
@@ -402,7 +401,7 @@ def _words(statement: Statement | None) -> tuple[str, ...]:
 def _shown(key: tuple[str, ...], statement: Statement | None) -> str:
     if statement is None:
         return "nothing"
-    return "one value" if key[-1] == SECRET else " ".join(statement.words[1:]) or "yes"
+    return "one value" if key[-1] == SECRET else statement.shown.partition(" ")[2] or "yes"
 
 
 # --- our own configuration ---------------------------------------------------------------------------------------

@@ -373,6 +373,52 @@ def test_the_owner_of_a_port_is_named(box: Box) -> None:
     assert [f.message for f in look()] == ["port 7789 of 10.181.76.10 is taken by netcat (77)"]
 
 
+@pytest.mark.parametrize("secret", ["s3cret;}", "a;s3cret}b", "s3cret x"])
+@pytest.mark.parametrize("sign", ';"{}')
+def test_one_sign_too_few_shows_no_shared_secret(box: Box, sign: str, secret: str) -> None:
+    text = NINE[DRBD].replace("s3cret;}", secret)
+    plant(box, NINE)
+    for at in (n for n, character in enumerate(text) if character == sign):
+        box.write(DRBD, text[:at] + text[at + 1 :])
+        found = look()
+        assert "s3cret" not in str(found), at
+        if sign != ";" and not 0 <= at - text.index(secret) < len(secret):
+            assert "drbd-syntax" in {f.code for f in found}, at
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Parse error: ';' expected,\n\tbut got 's3cret' (TK 282)",
+        "Parse error: while parsing value ('s3crets3cret...')",
+        'Unterminated double quoted string\n  >>>"s3cret;\n...<<<',
+    ],
+)
+def test_drbdadm_s_own_word_shows_no_shared_secret(box: Box, said: str) -> None:
+    plant(box, GOOD)
+    stand_ins(box)
+    box.write("/said", f"drbd.d/r0.res:6: {said}\n")
+    box.tool("drbdadm", "cat $ROOT/said >&2; exit 10")
+    (found,) = look(live=True)
+    assert (found.code, found.where) == ("drbd-refused", f"{DRBD}:6")
+    assert "s3cret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("cram-hmac-alg sha256;", "cram-hmac-alg sha256"),
+        ("cram-hmac-alg sha256;", "protocol A"),
+        ("cram-hmac-alg sha256;", "after-sb-1pri discard-secondary"),
+        ("cram-hmac-alg sha256;", "become-primary-on both"),
+    ],
+)
+def test_a_secret_that_has_become_part_of_another_setting(box: Box, old: str, new: str) -> None:
+    plant(box, GOOD)
+    box.write(DRBD, GOOD[DRBD].replace(old, new).replace("protocol C;", ""))
+    assert "s3cret" not in str(look())
+
+
 @pytest.mark.exhaustive
 def test_a_shared_secret_is_never_shown(box: Box) -> None:
     for fault in FAULTS:

@@ -62,7 +62,8 @@ def test_a_quote_over_several_lines_keeps_the_count() -> None:
     found = one('resource r0 {\n handlers { split-brain "a\nb\nc"; }\n net { timeout 60; }\n}\n')
     (resource,) = found.resources()
     assert [s.line for s in resource.sections("net")] == [5 - 1 + 1]
-    assert found.mistakes == []
+    # drbdadm refuses it.
+    assert [(m.line, m.message) for m in found.mistakes] == [(2, "a quote that is not closed")]
 
 
 def test_a_word_may_hold_a_hash() -> None:
@@ -73,15 +74,21 @@ def test_a_word_may_hold_a_hash() -> None:
 @pytest.mark.parametrize(
     ("text", "mistakes"),
     [
-        ("resource r0 {\n net {\n  protocol C;\n }\n", [(1, "the section 'resource r0' is not closed")]),
-        ("resource r0 {\n net {\n", [(2, "'net' is not closed"), (1, "'resource r0' is not closed")]),
+        ("resource r0 {\n net {\n  protocol C;\n }\n", [(1, "the section 'resource …' is not closed")]),
+        ("resource r0 {\n net {\n", [(2, "'net' is not closed"), (1, "'resource …' is not closed")]),
         ("resource r0 {\n}\n}\n", [(3, "no section open")]),
-        ("resource r0 {\n net { protocol C }\n}\n", [(2, "'protocol C' has no ';'")]),
-        ("global { usage-count no; }\nresource r0\n", [(2, "'resource r0' has no ';'")]),
+        ("resource r0 {\n net { protocol C }\n}\n", [(2, "'protocol …' has no ';'")]),
+        ("global { usage-count no; }\nresource r0\n", [(2, "'resource …' has no ';'")]),
         ("\n{ a b; }\n", [(2, "without a section's name")]),
         (";;\n", []),
         ("", []),
-        ('resource r0 { net { shared-secret "open; } }\n', [(1, "has no ';'"), (1, "not closed"), (1, "not closed")]),
+        (
+            'resource r0 { net { shared-secret "open; } }\n',
+            [(1, "a quote that"), (1, "'…' has no ';'"), (1, "'…' is not closed"), (1, "'…' is not closed")],
+        ),
+        ("resource r0 {\n net { a", [(2, "'a' has no ';'"), (2, "'net' is"), (1, "'resource …' is")]),
+        ('resource r0 {\n "a b" }\n', [(2, "'…' has no ';'")]),
+        ('global { }\n"', [(2, "a quote that is not closed"), (2, "'…' has no ';'")]),
     ],
 )
 def test_mistakes_have_their_line(text: str, mistakes: list[tuple[int, str]]) -> None:
