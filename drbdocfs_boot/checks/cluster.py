@@ -58,6 +58,13 @@ BOOK = Book(
         "o2cb registers a cluster only if its name is of letters and digits, 16 at most.",
         "another name, in cluster.conf, in the stack and on the device ('tunefs.ocfs2 --update-cluster-stack')",
     ),
+    cluster_several=Rule(
+        ERROR,
+        "the stacks of this host are in several clusters",
+        "The kernel has room for one cluster: the second one cannot come online, and its stacks fail at each boot.",
+        "the same 'cluster' in all stacks of this host; what is on the disk is changed by 'tunefs.ocfs2"
+        " --update-cluster-stack DEVICE', mounted nowhere, with the remaining cluster online",
+    ),
     cluster_twice=Rule(ERROR, "a cluster is declared twice", _REFUSED, "remove one of the two"),
     cluster_node_missing=Rule(
         ERROR,
@@ -295,6 +302,7 @@ def find(facts: Facts) -> Iterator[Finding]:
             yield from _stack(facts, stack, stanzas)
         if not refused:
             yield from _tool(facts, sorted({s.cluster for s in stacks}), stanzas)
+    yield from _several(facts)
     yield from _timing(facts)
     yield from _live(facts)
     yield from _names(facts)
@@ -314,6 +322,17 @@ def _clusters(stanzas: list[Stanza]) -> Iterator[Finding]:
             told = f"cluster '{one.get('cluster')}'" if one.get("cluster") else "no cluster"
             message = f"node {one.get('name')} belongs to {told}, which is not declared"
             yield BOOK.finding("cluster-node-orphan", one.place("cluster"), message)
+
+
+def _several(facts: Facts) -> Iterator[Finding]:
+    by_cluster: dict[str, list[Stack]] = {}
+    for stack in facts.reading.stacks:
+        by_cluster.setdefault(stack.cluster, []).append(stack)
+    if len(by_cluster) > 1:
+        told = " and ".join(f"{name} (stack {', '.join(s.name for s in of)})" for name, of in by_cluster.items())
+        second = [*by_cluster.values()][1][0]
+        where = key_place(facts, second, "cluster")
+        yield BOOK.finding("cluster-several", where, f"the stacks have the clusters {told}")
 
 
 def _stack(facts: Facts, stack: Stack, stanzas: list[Stanza]) -> Iterator[Finding]:
@@ -504,6 +523,16 @@ def _live(facts: Facts) -> Iterator[Finding]:
         if stack is None:
             yield BOOK.finding("o2cb-other-online", place, f"cluster '{name}' is online")
             continue
+        for other in facts.reading.stacks:
+            if other.cluster != name:
+                message = f"cluster '{name}' of stack {stack.name} is online, stack {other.name} has {other.cluster}"
+                yield BOOK.finding(
+                    "o2cb-other-online",
+                    place,
+                    message,
+                    other.name,
+                    advice="the same 'cluster' in all stacks of this host, see cluster-several",
+                )
         for attribute, value in wanted.items():
             now = facts.read(f"{place}/{attribute}")
             if now is not None and now != str(value):
