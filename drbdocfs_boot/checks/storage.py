@@ -257,14 +257,49 @@ def _loop(facts: Facts, stack: Stack) -> Iterator[Finding]:
             yield BOOK.finding(
                 "loop-taken",
                 node,
-                f"{node} is bound to a file that was removed, {file}",
+                f"{node} is bound to a file that was removed, {file}"
+                + (", and another one lies in its place" if _in_place(facts, stack) else ""),
                 stack.name,
-                advice="stop the stack and start it again. What was written since goes with the removed file.",
+                advice=_after_removal(facts, stack),
             )
         elif node != stack.loop_device and file in ours and bound == file:
             yield BOOK.finding(
                 "loop-elsewhere", node, f"{file} is bound to {node}, not to {stack.loop_device}", stack.name
             )
+
+
+def _in_place(facts: Facts, stack: Stack) -> bool:
+    """Whether a file of that name can be seen."""
+    real = facts.resolve(stack.backing_file)
+    mount = lower.mount_of(facts, real)
+    if facts.on_stack(real) or (mount is not None and mount.type in lower.NETWORK_TYPES):
+        return False  # who asks there may hang
+    return facts.exists(real)
+
+
+def _after_removal(facts: Facts, stack: Stack) -> str:
+    """What to do while the data are in a file without a name.
+
+    A file that was put in its place, such as a copy of last week, has DRBD's metadata of that time: after a stop and a
+    start DRBD takes it for the old one, and brings over only what was written since the stop.
+    """
+    file, node, resource = stack.backing_file, stack.loop_device, stack.resource
+    first = (
+        "do not stop the stack and do not reboot before 'drbdocfs status' shows the other host connected and UpToDate:"
+        f" the removed file goes with the stop. If it cannot be had, unmount {stack.mountpoint}, and copy {node} into"
+        " another file first. Then stop the stack, "
+    )
+    if _in_place(facts, stack):
+        then = (
+            f"and before it starts have DRBD distrust what lies there now: 'losetup {node} {file}', 'drbdadm invalidate"
+            f" {resource}', 'losetup --detach {node}'"
+        )
+    else:
+        then = (
+            f"make a new file of the same size, 'losetup {node} {file}', 'drbdadm create-md {resource}', 'losetup"
+            f" --detach {node}'"
+        )
+    return f"{first}{then}, and start it: all of it is resynchronized (docs/recovery.md, 6)"
 
 
 # --- a real disk

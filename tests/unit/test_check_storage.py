@@ -150,6 +150,21 @@ def test_fault_of_a_real_disk(case: str, tree: Tree) -> None:
     assert added(tree, storage.find, mutate) == [(code, where)]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_the_advice_for_a_removed_file_trusts_no_file_in_its_place(tree: Tree, there: bool) -> None:
+    tree.write("/sys/block/loop7/loop/backing_file", FILE + " (deleted)\n")
+    if not there:
+        tree.remove(FILE)
+    (found,) = (f for f in storage.find(tree.facts()) if f.code == "loop-taken")
+    assert ("another one lies in its place" in found.message) is there
+    # First the other host, then the stop, and nothing that is there is trusted.
+    distrust = "'drbdadm invalidate r0'" if there else "'drbdadm create-md r0'"
+    steps = ("connected and UpToDate", "Then stop the stack", "'losetup /dev/loop7", distrust, "'losetup --detach")
+    places = [found.advice.find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
 def test_a_real_disk_is_not_looked_for_offline(tree: Tree) -> None:
     tree.real_disk()
     tree.remove("/dev/vdb")
