@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from drbdocfs_boot import escape, ocfs2sb, units
-from drbdocfs_boot.checks import lower
+from drbdocfs_boot.checks import lower, unitfiles
 from drbdocfs_boot.checks.facts import FSTAB, Facts
 from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Book, Finding, Rule
 from drbdocfs_boot.fstab import Line
@@ -125,12 +126,20 @@ BOOK = Book(
         "Where fstab has a line for the mount point, its options are taken and mount_options is not.",
         "make them the same, or remove the line in fstab",
     ),
+    mount_unit=Rule(
+        ERROR,
+        "the administrator's own mount unit does not fit the stack",
+        "A unit in /etc/systemd/system, or a drop-in there, goes before the stack's own mount unit and before fstab."
+        " What it mounts past DRBD never reaches the peer.",
+        "remove it: the stack brings its own mount unit. Or write What=DEVICE and Type=ocfs2, as the stack has them",
+    ),
     mount_no_barrier=Rule(
         WARNING,
         "OCFS2 is mounted without barrier=1",
         "Then OCFS2 never tells the disk to flush its cache, and what fsync acknowledged is lost when the power of both"
         " nodes goes while it is in the memory of both.",
-        "write barrier=1 into fstab's options or into mount_options, on both nodes; then 'drbdocfs restart'",
+        "write barrier=1 into fstab's options, those of the mount unit, or mount_options, on both nodes; then"
+        " 'drbdocfs restart'",
     ),
     automount=Rule(
         WARNING,
@@ -144,6 +153,8 @@ BOOK = Book(
 # Words of fstab that are for systemd and mount(8), not for the file system.
 _NOT_OPTIONS = frozenset(("defaults", "noauto", "auto", "_netdev", "nofail", "rw", ""))
 _TAGS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=")
+# The same in udev's links.
+_BY_CONTENT = ("/dev/disk/by-uuid/", "/dev/disk/by-label/")
 
 
 def find(facts: Facts) -> Iterator[Finding]:
@@ -153,6 +164,7 @@ def find(facts: Facts) -> Iterator[Finding]:
         yield from _mounted(facts, stack)
         yield from _own_lines(facts, stack)
         yield from _other_lines(facts, stack)
+        yield from _unit(facts, stack)
         yield from _barrier(facts, stack)
         yield from _automount(facts, stack)
 
@@ -298,7 +310,7 @@ def _own_lines(facts: Facts, stack: Stack) -> Iterator[Finding]:
     if not lines:
         return
     line, options = lines[0], set(lines[0].options.split(","))
-    if line.spec.upper().startswith(_TAGS):
+    if line.spec.upper().startswith(_TAGS) or line.spec.startswith(_BY_CONTENT):
         yield BOOK.finding(
             "fstab-by-uuid",
             _at(line),
@@ -367,10 +379,90 @@ def _other_lines(facts: Facts, stack: Stack) -> Iterator[Finding]:
             )
 
 
+# --- a unit of the administrator's own
+
+
+@dataclass(frozen=True)
+class _Setting:
+    file: str
+    number: int
+    value: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}:{self.number}"
+
+
+def _own_unit(facts: Facts, stack: Stack) -> tuple[bool, dict[str, _Setting]]:
+    """Whether the mount unit is a file of the administrator's, and what that and its drop-ins say in [Mount]."""
+    try:
+        unit = escape.mount_unit(stack.mountpoint)
+    except escape.Unwritable:
+        return False, {}
+    if unitfiles.masked(facts, unit):
+        return False, {}
+    directories = (unitfiles.ADMINISTRATOR, "/run/systemd/system")
+    main = next((file for d in directories if facts.exists(file := f"{d}/{unit}")), "")
+    dropins: dict[str, str] = {}
+    for directory in directories:
+        for file in facts.glob(f"{directory}/{unit}.d/*.conf"):
+            dropins.setdefault(file.rpartition("/")[2], file)
+    found: dict[str, _Setting] = {}
+    for file in (*([main] if main else []), *(dropins[name] for name in sorted(dropins))):
+        section = ""
+        for number, text in unitfiles.lines(facts, file):
+            key, equals, value = (part.strip() for part in text.partition("="))
+            if key.startswith("["):
+                section = key
+            elif equals and section == "[Mount]":
+                found[key] = _Setting(file, number, value.replace("%%", "%"))
+    return bool(main), found
+
+
+def _unit(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    """The same rules as those for fstab's line."""
+    found = _own_unit(facts, stack)[1]
+    what, kind, options = (found.get(key) for key in ("What", "Type", "Options"))
+    if what is not None and what.value:
+        below = _is_lower(facts, stack, what.value)
+        message = ""
+        if what.value.upper().startswith(_TAGS) or what.value.startswith(_BY_CONTENT):
+            message = f"by {what.value}, which may name the disk below DRBD"
+        elif below:
+            message = f"from {what.value}, {below}"
+        elif not _is_device(facts, stack, what.value):
+            message = f"from {what.value}, and the stack has device = {stack.device}"
+        if message:
+            yield BOOK.finding(
+                "mount-unit", what.place, f"{stack.mountpoint} is to be mounted {message}", stack.name
+            )
+    if kind is not None and kind.value not in ("", "ocfs2", "auto"):
+        yield BOOK.finding(
+            "mount-unit", kind.place, f"{stack.mountpoint} is to be mounted as {kind.value}", stack.name
+        )
+    if options is not None and stack.mount_options and _options(options.value) != _options(stack.mount_options):
+        yield BOOK.finding(
+            "mount-unit",
+            options.place,
+            f"the unit for {stack.mountpoint} has the options {options.value!r}, and the stack has mount_options ="
+            f" {stack.mount_options}",
+            stack.name,
+            severity=WARNING,
+            advice="make them the same: those of the unit are taken",
+        )
+
+
 def _barrier(facts: Facts, stack: Stack) -> Iterator[Finding]:
     """Where barrier=1 is missing: in what the next mount is made from, else in the mount that is there."""
     lines = [line for line in facts.fstab if line.target == stack.mountpoint]
-    if lines:
+    whole, settings = _own_unit(facts, stack)
+    own = settings.get("Options")
+    if own is not None or whole:
+        place = next(iter(settings.values())).file if settings else stack.mountpoint
+        where, named, options = place, f"the unit for {stack.mountpoint}", ""
+        if own is not None:
+            where, options = own.place, own.value
+    elif lines:
         where, named, options = _at(lines[0]), f"the line for {stack.mountpoint}", lines[0].options
     else:
         where, named = stack.mountpoint, f"mount_options of stack {stack.name}"

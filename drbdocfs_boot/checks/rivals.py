@@ -366,8 +366,8 @@ def _own_unit(facts: Facts, file: str, unit: str) -> Iterator[Finding]:
                 )
         elif key == "What":
             for stack in facts.reading.stacks:
-                if where == stack.mountpoint and value == stack.device:
-                    continue  # a mount unit of his own for the mount point is ordered as ours would be
+                if where == stack.mountpoint:
+                    continue  # a mount unit of his own for the mount point: area mounts judges it
                 if value in (*_ours(facts, stack), f"/dev/drbd/by-res/{stack.resource}/0"):
                     yield BOOK.finding(
                         "own-unit",

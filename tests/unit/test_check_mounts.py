@@ -14,6 +14,7 @@ POINT = "/mnt/storage"
 MOUNTED = "50 22 147:0 / /mnt/storage rw,noatime - ocfs2 /dev/drbd0 rw,barrier=1\n"
 
 
+UNIT = "/etc/systemd/system/mnt-storage.mount"
 UUID = "D6D5F7EE542F4E44A8EB11F8D4CC571E"
 
 
@@ -43,6 +44,14 @@ def fstab(*lines: str) -> Callable[[Tree], None]:
 def own(line: str) -> Callable[[Tree], None]:
     """This line instead of the good one."""
     return lambda tree: tree.write("/etc/fstab", "# fstab\n" + line + "\n")
+
+
+def unit(*lines: str) -> Callable[[Tree], None]:
+    """A mount unit of the administrator's, with these lines in place of the good ones."""
+    settings = {"What": "/dev/drbd0", "Where": POINT, "Type": "ocfs2", "Options": "noatime,barrier=1"}
+    settings.update((line.partition("=")[0], line.partition("=")[2]) for line in lines)
+    text = "".join(f"{key}={value}\n" for key, value in settings.items())
+    return lambda tree: tree.write(UNIT, "[Mount]\n" + text)
 
 
 def mounted(*lines: str) -> Callable[[Tree], None]:
@@ -129,6 +138,24 @@ CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
         "automount",
         "/etc/systemd/system/mnt-storage.automount",
     ),
+    "unit-by-uuid": (unit("What=UUID=d6d5f7ee-542f-4e44-a8eb-11f8d4cc571e"), "mount-unit", f"{UNIT}:2"),
+    "unit-by-label": (unit("What=/dev/disk/by-label/web"), "mount-unit", f"{UNIT}:2"),
+    "unit-of-the-loop": (unit("What=/dev/loop7"), "mount-unit", f"{UNIT}:2"),
+    "unit-of-another-device": (unit("What=/dev/drbd1"), "mount-unit", f"{UNIT}:2"),
+    "unit-of-another-type": (unit("Type=ext4"), "mount-unit", f"{UNIT}:4"),
+    "unit-without-barrier": (unit("Options=noatime"), "mount-no-barrier", f"{UNIT}:5"),
+    "unit-without-options": (unit("Options=rw,noatime"), "mount-no-barrier", f"{UNIT}:5"),
+    "drop-in-of-another-device": (
+        steps(unit(), lambda t: t.write(f"{UNIT}.d/x.conf", "[Mount]\nWhat=/dev/sdb1\n")),
+        "mount-unit",
+        f"{UNIT}.d/x.conf:2",
+    ),
+    "drop-in-without-barrier": (
+        lambda t: t.write(f"{UNIT}.d/x.conf", "[Unit]\nOptions=x\n[Mount]\nOptions=noatime\n"),
+        "mount-no-barrier",
+        f"{UNIT}.d/x.conf:4",
+    ),
+    "unit-with-other-options": (unit("Options=nodev,barrier=1"), "mount-unit", f"{UNIT}:5"),
     "autofs": (lambda t: t.write("/etc/auto.master", "/mnt /etc/auto.mnt\n"), "automount", "/etc/auto.master:1"),
     "autofs-direct": (direct_map, "automount", "/etc/auto.direct:1"),
 }
@@ -155,6 +182,9 @@ HARMLESS: dict[str, Callable[[Tree], object]] = {
     "no-line": own("# none"),
     "netdev": own("/dev/drbd0 /mnt/storage ocfs2 _netdev,noatime,barrier=1,x-systemd.mount-timeout=3min 0 0"),
     "by-res": own("/dev/drbd/by-res/r0/0 /mnt/storage ocfs2 noauto,noatime,barrier=1 0 0"),
+    "own-unit": unit("Options=_netdev,noatime,barrier=1"),
+    "own-unit-by-res": unit("What=/dev/drbd/by-res/r0/0", "Type=auto"),
+    "masked-unit": lambda t: t.link(UNIT, "/dev/null"),
     "other-label": fstab("LABEL=root / ext4 defaults 0 1", "UUID=0e1a-77 /boot/efi vfat defaults 0 0"),
     "bind-line": fstab("/mnt/storage/www /srv none bind 0 0"),
     "masked-automount": lambda t: t.link("/etc/systemd/system/mnt-storage.automount", "/dev/null"),

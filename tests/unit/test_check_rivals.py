@@ -155,11 +155,6 @@ CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
         "own-unit",
         f"{SYSTEM}/srv.mount:2",
     ),
-    "own-mount-of-the-loop": (
-        own_unit("mnt-storage.mount", "[Mount]\nWhat=/dev/loop7\nWhere=/mnt/storage\n"),
-        "own-unit",
-        f"{SYSTEM}/mnt-storage.mount:2",
-    ),
     "multipath": (lambda t: t.enable("multipathd.service"), "multipath", f"{WANTS}/multipathd.service"),
     "lvm-filter": (lvm, "lvm-scans", "/etc/lvm/lvm.conf:3"),
     "lvm-no-filter": (
