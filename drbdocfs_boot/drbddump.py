@@ -21,10 +21,10 @@ class Description:
     ``volumes``: (device node, disk) in order; ``address``: this host's first address without the port ("" when not
     given); ``peers``: (host name, "ADDRESS:PORT") of the other hosts, the address "" where there is none.  Those with
     a disk come first: of three hosts one may be there for DRBD 9's quorum only.  ``internal``: (volume, disk) of the
-    disks that have DRBD's metadata on themselves.
+    disks that have DRBD's metadata on themselves; ``metadata``: the devices that have it for the others, each once.
     """
 
-    __slots__ = ("address", "internal", "peers", "volumes")
+    __slots__ = ("address", "internal", "metadata", "peers", "volumes")
 
     def __init__(
         self,
@@ -32,11 +32,13 @@ class Description:
         address: str,
         peers: "list[tuple[str, str]]",
         internal: "list[tuple[str, str]]",
+        metadata: "list[str]",
     ) -> None:
         self.volumes = volumes
         self.address = address
         self.peers = peers
         self.internal = internal
+        self.metadata = metadata
 
 
 def tokens(text: str) -> "Iterator[tuple[str, int, bool]]":
@@ -118,6 +120,7 @@ def parse(text: str, host: str) -> "Description | None":
         return None
     volumes: "list[tuple[str, str]]" = []
     internal: "list[tuple[str, str]]" = []
+    metadata: "list[str]" = []
     ours = own.get(host, {})
     for volume in sorted(set(common) | set(ours), key=lambda text: (len(text), text)):
         keys = {**common.get(volume, {}), **ours.get(volume, {})}
@@ -125,9 +128,11 @@ def parse(text: str, host: str) -> "Description | None":
             volumes.append((keys["device"], keys.get("disk", "none")))
             if keys.get("meta-disk") == "internal" and "disk" in keys:
                 internal.append((volume, keys["disk"]))
+            elif keys.get("meta-disk", "internal") not in ("internal", *metadata) and keys.get("disk") != "none":
+                metadata.append(keys["meta-disk"])
     others = sorted((name for name in addresses if name != host), key=lambda name: _diskless(own.get(name, {}), common))
     peers = [(name, addresses[name]) for name in others]
-    return Description(volumes, _without_port(addresses[host]), peers, internal)
+    return Description(volumes, _without_port(addresses[host]), peers, internal, metadata)
 
 
 def net_options(text: str) -> "dict[str, str]":
@@ -176,6 +181,8 @@ def _statement(
             return
         volume = next((section[1] for section in path if section[:1] == ["volume"] and len(section) > 1), "0")
         value = words[1] if words[1] != "minor" else "/dev/drbd" + words[-1]
+        if words[0] == "meta-disk":
+            value = value.partition("[")[0]  # "/dev/vdc [0]": one of several on that device
         for place in [common] if hosts is None else [own.setdefault(name, {}) for name in hosts]:
             place.setdefault(volume, {})[words[0]] = value
 

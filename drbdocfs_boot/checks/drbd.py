@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from drbdocfs_boot.checks import resource
+from drbdocfs_boot.checks import lower, resource
 from drbdocfs_boot.checks.configuration import key_place
 from drbdocfs_boot.checks.facts import DRBD_CONF, Facts
 from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Book, Finding, Rule
@@ -195,6 +195,7 @@ BOOK = Book(
     ),
 )
 
+_LOOP = re.compile(r"/dev/loop/?\d+")
 SAFE_0PRI = ("disconnect", "discard-zero-changes")
 SAFE_1PRI = ("disconnect", "consensus")
 
@@ -409,9 +410,14 @@ def _disk(facts: Facts, stack: Stack, found: Resource, own: Host) -> Iterator[Fi
         elif stack.loop_device and disk != stack.loop_device and (volume is mounted or len(volumes) == 1):
             message = f"disk {disk}, but the stack has loop_device = {stack.loop_device}"
             yield BOOK.finding("drbd-disk-differs", place, message, stack.name)
-        elif not stack.loop_device and re.fullmatch(r"/dev/loop/?\d+", disk):
+        elif not stack.loop_device and _LOOP.fullmatch(disk):
             message = f"disk {disk}, but the stack has no loop_device"
             yield BOOK.finding("drbd-loop-unmanaged", place, message, stack.name)
+    setting = lower.setting(facts, stack)
+    if setting is not None and _LOOP.fullmatch(setting.metadata):
+        message = f"meta-disk {setting.metadata}, which no unit sets up"
+        advice = "a partition or a logical volume for the metadata, or 'meta-disk internal' with metadata made anew"
+        yield BOOK.finding("drbd-loop-unmanaged", setting.meta_place, message, stack.name, advice=advice)
 
 
 def _mounted(stack: Stack, found: Resource, own: Host) -> Volume | None:

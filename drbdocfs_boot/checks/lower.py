@@ -26,15 +26,21 @@ _READ = 'dd if="$0" iflag=direct bs=4096 skip="$1" count="$2" 2>/dev/null | od -
 
 @dataclass(frozen=True)
 class Setting:
-    """What drbd.conf says of a stack's disk on this host: ``name``, where (``place``), and its meta-disk."""
+    """What drbd.conf says of a stack's disk on this host: ``name``, where (``place``), its meta-disk, and where."""
 
     name: str
     place: str
     meta_disk: str
+    meta_place: str = ""
 
     @property
     def internal(self) -> bool:
         return self.meta_disk.startswith("internal")
+
+    @property
+    def metadata(self) -> str:
+        """The device that has DRBD's metadata, "" where the disk itself does; several share one by ``[0]``, ``[1]``."""
+        return "" if self.internal else self.meta_disk.partition("[")[0]
 
 
 def setting(facts: Facts, stack: Stack) -> Setting | None:
@@ -56,7 +62,9 @@ def setting(facts: Facts, stack: Stack) -> Setting | None:
     meta = next((s for level in levels for s in level.settings("meta-disk", "flexible-meta-disk")), None)
     if disk is None or disk.words[1] == "none":
         return None
-    return Setting(disk.words[1], disk.place, meta.words[1] if meta is not None and len(meta.words) > 1 else "internal")
+    if meta is None or len(meta.words) < 2:
+        return Setting(disk.words[1], disk.place, "internal")
+    return Setting(disk.words[1], disk.place, meta.words[1], meta.place)
 
 
 def _device(volume: Statement, stack: Stack) -> bool:

@@ -178,7 +178,9 @@ def find(facts: Facts) -> Iterator[Finding]:
             yield from _loop(facts, stack)
         elif disk is not None and facts.live and not disk.name.startswith("/dev/loop"):
             # (A loop device that is not ours to bind is no fault of the disk; area drbd names it.)
-            yield from _disk(facts, stack, disk)
+            yield from _disk(facts, stack, disk.name, disk.place, "DRBD's disk")
+        if disk is not None and disk.metadata and facts.live and not disk.metadata.startswith("/dev/loop"):
+            yield from _disk(facts, stack, disk.metadata, disk.meta_place, "the device of DRBD's metadata")
         if not stack.backing_file and disk is not None and _CHANGING.match(disk.name):
             yield BOOK.finding(
                 "disk-name-may-change", disk.place, f"DRBD's disk is {disk.name}, a name that may change", stack.name
@@ -305,24 +307,29 @@ def _after_removal(facts: Facts, stack: Stack) -> str:
 # --- a real disk
 
 
-def _disk(facts: Facts, stack: Stack, disk: lower.Setting) -> Iterator[Finding]:
-    if not facts.exists(facts.resolve(disk.name)):
-        yield BOOK.finding(
-            "disk-missing", disk.name, f"DRBD's disk {disk.name} is not there ({disk.place})", stack.name
-        )
+def _disk(facts: Facts, stack: Stack, disk: str, place: str, what: str) -> Iterator[Finding]:
+    """Of the disk, or the device that has its metadata (``what``)."""
+    if not facts.exists(facts.resolve(disk)):
+        yield BOOK.finding("disk-missing", disk, f"{what} {disk} is not there ({place})", stack.name)
         return
     for mount in facts.mounts:
-        if mount.source.startswith("/dev/") and lower.same(facts, mount.source, disk.name):
+        if mount.source.startswith("/dev/") and lower.same(facts, mount.source, disk):
+            data = what == "DRBD's disk"
             yield BOOK.finding(
                 "disk-mounted",
-                disk.name,
-                f"{disk.name} is mounted on {mount.target}, although it is the disk below {stack.device}",
+                disk,
+                f"{disk} is mounted on {mount.target}, although it is {'the disk' if data else what} below"
+                f" {stack.device}",
                 stack.name,
+                advice=""
+                if data
+                else "unmount it, or give 'meta-disk' another device: with the stack stopped, and 'drbdadm create-md"
+                f" {stack.resource}' after it",
             )
             break
-    name = lower.kernel_name(facts, disk.name)
+    name = lower.kernel_name(facts, disk)
     if name and (facts.read(f"/sys/class/block/{name}/ro") or "").strip() == "1":
-        yield BOOK.finding("disk-read-only", disk.name, f"{disk.name} is read-only", stack.name)
+        yield BOOK.finding("disk-read-only", disk, f"{disk} is read-only", stack.name)
 
 
 # --- what stands on it

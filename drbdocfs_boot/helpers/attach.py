@@ -42,7 +42,7 @@ def start(layer: Layer) -> None:
             "make 'disk' in /etc/drbd.d/ and loop_device in /etc/drbdocfs/ the same",
         )
     began = time.monotonic()
-    for disk in disks:
+    for disk in (*disks, *described.metadata):
         _await_disk(layer, disk)
     for volume, disk in described.internal:
         again = f"'systemctl start drbdocfs@{layer.instance}.target'"
@@ -248,7 +248,7 @@ def _await_disk(layer: Layer, disk: str) -> None:
         try:
             mode = posix.stat(system.path(disk)).st_mode
             if not stat.S_ISBLK(mode) and not system.environment("DRBDOCFS_ROOT"):
-                raise Failure(EX_CONFIG, f"{disk} is not a block device", "see 'disk' in /etc/drbd.d/")
+                raise Failure(EX_CONFIG, f"{disk} is not a block device", "see 'disk' and 'meta-disk' in /etc/drbd.d/")
             return
         except OSError as error:
             if time.monotonic() >= deadline:

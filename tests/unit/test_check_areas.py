@@ -453,6 +453,13 @@ def test_hidden_files_are_not_taken_for_missing_ones(box: Box, monkeypatch: pyte
     assert CLUSTER in found[0].message
 
 
+def test_metadata_on_a_loop_device_that_nobody_sets_up(box: Box) -> None:
+    plant(box, GOOD)
+    for device, found in (("/dev/loop8[0]", [("drbd-loop-unmanaged", f"{DRBD}:21")]), ("/dev/vdc [0]", [])):
+        box.write(DRBD, GOOD[DRBD].replace("meta-disk internal", f"meta-disk {device}"))
+        assert heavy(look()) == found
+
+
 @pytest.mark.parametrize("online", ["", "web", "mail"])
 def test_stacks_in_two_clusters(box: Box, online: str) -> None:
     """The kernel has room for one. Two stacks in one cluster are as they should be."""

@@ -191,8 +191,39 @@ def test_before_the_first_sync_there_need_be_no_file_system(tree: Tree) -> None:
 
 def test_external_metadata_is_not_looked_for_at_the_end(tree: Tree) -> None:
     tree.replace("/etc/drbd.d/r0.res", "meta-disk internal", "meta-disk /dev/vdc[0]")
+    tree.write("/dev/vdc", "")
     tree.backing(disk(tail=b""))
     assert list(storage.find(tree.facts())) == []
+
+
+META = "/dev/disk/by-id/virtio-meta"
+
+
+def external(tree: Tree) -> None:
+    tree.replace(RES, "meta-disk internal", f"meta-disk {META}[0]")
+    tree.write("/dev/vdc", "")
+    tree.link(META, "../../vdc")
+    tree.write("/sys/class/block/vdc/ro", "0\n")
+
+
+METADATA: dict[str, tuple[Callable[[Tree], object], list[str]]] = {
+    "good": (lambda t: None, []),
+    "missing": (lambda t: t.remove("/dev/vdc"), ["disk-missing"]),
+    "mounted": (mount("40 22 254:32 / /srv rw - ext4 /dev/vdc rw"), ["disk-mounted"]),
+    "read-only": (lambda t: t.write("/sys/class/block/vdc/ro", "1\n"), ["disk-read-only"]),
+}
+
+
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("case", METADATA)
+def test_the_device_of_external_metadata(tree: Tree, case: str, real: bool) -> None:
+    if real:
+        tree.real_disk()
+    external(tree)
+    mutate, codes = METADATA[case]
+    mutate(tree)
+    assert [(f.code, f.where) for f in storage.find(tree.facts())] == [(code, META) for code in codes]
+    assert list(storage.find(tree.facts(live=False))) == []
 
 
 def test_our_loop_device_bound_to_our_file_by_another_name(tree: Tree) -> None:

@@ -39,6 +39,7 @@ def test_every_dump_for_both_hosts(
     found = parse(text(name), host)
     assert found is not None
     assert found.volumes == volumes
+    assert found.metadata == []
     assert found.internal == [(str(number), disk) for number, (_, disk) in enumerate(volumes)]
     assert found.address == addresses[host]
     port = "[{}]:7789" if ":" in addresses[other] else "{}:7789"
@@ -75,6 +76,26 @@ def test_own_section_goes_before_what_all_hosts_have() -> None:
     )
     assert found is not None
     assert found.volumes == [("/dev/drbd0", "/dev/sda7")]
+
+
+def test_devices_of_external_metadata() -> None:
+    found = parse(
+        """
+        resource r0 {
+            on a {
+                volume 0 { device minor 0; disk /dev/sda7; meta-disk /dev/sdc [0]; }
+                volume 1 { device minor 1; disk /dev/sda8; meta-disk /dev/sdc [1]; }
+                volume 2 { device minor 2; disk /dev/sda9; meta-disk internal; }
+                volume 3 { device minor 3; disk none; meta-disk /dev/sdd; }
+                volume 4 { device minor 4; disk /dev/sdb1; meta-disk /dev/sde; }
+            }
+        }
+        """,
+        "a",
+    )
+    assert found is not None
+    assert found.metadata == ["/dev/sdc", "/dev/sde"]
+    assert found.internal == [("2", "/dev/sda9")]
 
 
 def test_volumes_are_in_order_of_their_numbers() -> None:

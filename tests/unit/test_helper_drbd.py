@@ -261,7 +261,8 @@ def test_a_resync_that_runs_is_left_alone(drbd: Box) -> None:
 
 def test_stale_metadata_on_a_disk_whose_metadata_lie_elsewhere_say_nothing(drbd: Box) -> None:
     target_of_a_resync(drbd)
-    drbd.write("/dump", (drbd.root / "dump").read_text().replace("meta-disk internal", "meta-disk /dev/vdc"))
+    drbd.write("/dump", (drbd.root / "dump").read_text().replace("meta-disk internal", "meta-disk /dev/vdc [0]"))
+    drbd.write("/dev/vdc", "")
     attach.start(Layer("attach", "web"))
     assert drbd.calls == ["drbdadm dump r0", "drbdadm adjust r0"]
 
@@ -371,6 +372,17 @@ def test_attach_waits_for_a_late_disk_and_then_says_so(drbd: Box, monkeypatch: p
     (drbd.root / "dev/loop7").unlink()
     monkeypatch.setattr(attach, "DISK_LIMIT", 0.5)
     assert refusal(attach).message == "the disk /dev/loop7 has not appeared in 0 s: No such file or directory"
+
+
+def test_attach_waits_for_the_device_of_external_metadata(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    drbd.write("/dump", (drbd.root / "dump").read_text().replace("meta-disk internal", "meta-disk /dev/vdc [0]"))
+    monkeypatch.setattr(attach, "DISK_LIMIT", 0.5)
+    assert refusal(attach).message == "the disk /dev/vdc has not appeared in 0 s: No such file or directory"
+    assert drbd.calls == ["drbdadm dump r0"]
+    monkeypatch.setattr(attach, "DISK_LIMIT", 30)
+    threading.Timer(0.3, lambda: drbd.write("/dev/vdc", "")).start()
+    attach.start(Layer("attach", "web"))
+    assert drbd.calls[-1] == "drbdadm adjust r0"
     monkeypatch.setattr(attach, "DISK_LIMIT", 10)
     threading.Timer(0.5, drbd.write, ("/dev/loop7", "")).start()
     attach.start(Layer("attach", "web"))
