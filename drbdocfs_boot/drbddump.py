@@ -18,13 +18,14 @@ _DEEPEST = 20
 class Description:
     """A resource as this host's configuration has it.
 
-    ``volumes``: (device node, disk) in order; ``address``: this host's first address without the port ("" when not
+    ``volumes``: (device node, disk) in order; ``numbers``: (volume, minor) of each, the minor "" where only the driver
+    would know; ``address``: this host's first address without the port ("" when not
     given); ``peers``: (host name, "ADDRESS:PORT") of the other hosts, the address "" where there is none.  Those with
     a disk come first: of three hosts one may be there for DRBD 9's quorum only.  ``internal``: (volume, disk) of the
     disks that have DRBD's metadata on themselves; ``metadata``: the devices that have it for the others, each once.
     """
 
-    __slots__ = ("address", "internal", "metadata", "peers", "volumes")
+    __slots__ = ("address", "internal", "metadata", "numbers", "peers", "volumes")
 
     def __init__(
         self,
@@ -33,12 +34,14 @@ class Description:
         peers: "list[tuple[str, str]]",
         internal: "list[tuple[str, str]]",
         metadata: "list[str]",
+        numbers: "list[tuple[str, str]]",
     ) -> None:
         self.volumes = volumes
         self.address = address
         self.peers = peers
         self.internal = internal
         self.metadata = metadata
+        self.numbers = numbers
 
 
 def tokens(text: str) -> "Iterator[tuple[str, int, bool]]":
@@ -77,6 +80,28 @@ def tokens(text: str) -> "Iterator[tuple[str, int, bool]]":
         at += 1
     if word:
         yield word, begun, False
+
+
+def minor_of(node: str) -> str:
+    """The number in /dev/drbd0, "" in another name."""
+    text = node[len("/dev/drbd") :] if node.startswith("/dev/drbd") else ""
+    return text if text.isdigit() and text.isascii() else ""
+
+
+def names(resource: str, volume: str, minor: str, node: str, disk: str, only: bool) -> "list[str]":
+    """All names of a volume's device, as the kernel and drbd-utils' udev rules make them; ``only``: it has no others.
+
+    Made of what is configured: the links in /dev are there only when the minor is, which is after the attach.
+    """
+    found = [node]
+    if minor:
+        found.append("/dev/drbd" + minor)
+    found.append(f"/dev/drbd/by-res/{resource}/{volume}")
+    if only:
+        found.append("/dev/drbd/by-res/" + resource)
+    if disk not in ("", "none"):
+        found.append("/dev/drbd/by-disk/" + disk.removeprefix("/dev/").lstrip("/"))
+    return found
 
 
 def own_name(names: "Collection[str]", host: str) -> str:
@@ -121,18 +146,20 @@ def parse(text: str, host: str) -> "Description | None":
     volumes: "list[tuple[str, str]]" = []
     internal: "list[tuple[str, str]]" = []
     metadata: "list[str]" = []
+    numbers: "list[tuple[str, str]]" = []
     ours = own.get(host, {})
     for volume in sorted(set(common) | set(ours), key=lambda text: (len(text), text)):
         keys = {**common.get(volume, {}), **ours.get(volume, {})}
         if "device" in keys:
             volumes.append((keys["device"], keys.get("disk", "none")))
+            numbers.append((volume, keys.get("minor", "")))
             if keys.get("meta-disk") == "internal" and "disk" in keys:
                 internal.append((volume, keys["disk"]))
             elif keys.get("meta-disk", "internal") not in ("internal", *metadata) and keys.get("disk") != "none":
                 metadata.append(keys["meta-disk"])
     others = sorted((name for name in addresses if name != host), key=lambda name: _diskless(own.get(name, {}), common))
     peers = [(name, addresses[name]) for name in others]
-    return Description(volumes, _without_port(addresses[host]), peers, internal, metadata)
+    return Description(volumes, _without_port(addresses[host]), peers, internal, metadata, numbers)
 
 
 def net_options(text: str) -> "dict[str, str]":
@@ -184,7 +211,10 @@ def _statement(
         if words[0] == "meta-disk":
             value = value.partition("[")[0]  # "/dev/vdc [0]": one of several on that device
         for place in [common] if hosts is None else [own.setdefault(name, {}) for name in hosts]:
-            place.setdefault(volume, {})[words[0]] = value
+            keys = place.setdefault(volume, {})
+            keys[words[0]] = value
+            if words[0] == "device":
+                keys["minor"] = words[-1] if words[-2] == "minor" else minor_of(value)
 
 
 def _without_port(address: str) -> str:

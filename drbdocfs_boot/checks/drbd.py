@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from drbdocfs_boot import drbddump
 from drbdocfs_boot.checks import lower, resource
 from drbdocfs_boot.checks.configuration import key_place
 from drbdocfs_boot.checks.facts import DRBD_CONF, Facts
@@ -421,16 +422,11 @@ def _disk(facts: Facts, stack: Stack, found: Resource, own: Host) -> Iterator[Fi
 
 
 def _mounted(stack: Stack, found: Resource, own: Host) -> Volume | None:
-    """The volume that the stack's device names."""
-    # drbd-utils' udev rules: by-res/RESOURCE/VOLUME, or without the volume where it is the only one; by-disk/DISK.
-    base = f"/dev/drbd/by-res/{found.name}"
+    """The volume that the stack's device names, by the attach's own table."""
     for number, volume in own.volumes.items():
-        names = [volume.node, f"/dev/drbd{volume.minor}", f"{base}/{number}"]
-        if len(own.volumes) == 1:
-            names.append(base)
-        if volume.disk is not None:
-            names.append("/dev/drbd/by-disk" + volume.disk.words[1].removeprefix("/dev"))
-        if stack.device in names:
+        minor = "" if volume.minor is None else str(volume.minor)
+        disk = "" if volume.disk is None else volume.disk.words[1]
+        if stack.device in drbddump.names(found.name, number, minor, volume.node, disk, len(own.volumes) == 1):
             return volume
     return None
 

@@ -15,6 +15,7 @@ TYPE_CHECKING = False  # as typing has it, whose import would be paid for at eac
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from drbdocfs_boot.drbddump import Description
     from drbdocfs_boot.tools.run import Result
 
 TURN = "/run/drbdocfs-attach.lock"
@@ -33,7 +34,7 @@ def start(layer: Layer) -> None:
     loop = system.environment("DRBDOCFS_LOOP_DEVICE")
     drbd.require_module()
     described = drbd.describe(resource)
-    _device_is_ours(resource, device, [node for node, _ in described.volumes])
+    _device_is_ours(resource, device, described)
     disks = [disk for _, disk in described.volumes]
     if loop and loop not in disks:
         raise Failure(
@@ -219,17 +220,17 @@ def _down(resource: str, device: str) -> None:
         time.sleep(0.5)
 
 
-def _device_is_ours(resource: str, device: str, nodes: "list[str]") -> None:
+def _device_is_ours(resource: str, device: str, described: "Description") -> None:
     """Raises Failure (78) unless ``device`` is a device of the resource: mounting another one's would be a disaster."""
-    if device in nodes:
-        return
+    from drbdocfs_boot import drbddump  # which the description has brought already
+
+    nodes = [node for node, _ in described.volumes]
+    for (node, disk), (volume, minor) in zip(described.volumes, described.numbers):
+        if device in drbddump.names(resource, volume, minor, node, disk, len(nodes) == 1):
+            return
     from posixpath import realpath  # brings os, which nothing else here needs
 
     for node in nodes:
-        # A link such as /dev/drbd/by-res/r0/0 only exists once udev has seen the device; its name says enough.
-        volume = nodes.index(node)
-        if device in (f"/dev/drbd/by-res/{resource}/{volume}", f"/dev/drbd/by-res/{resource}"):
-            return
         if realpath(system.path(device)) == realpath(system.path(node)):
             return
     raise Failure(

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from drbdocfs_boot import drbddump
 from drbdocfs_boot.checks import cluster, configuration, drbd, fencing, network, runner
 from drbdocfs_boot.checks.facts import Facts, collect
 from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Finding
+from drbdocfs_boot.helpers import attach
+from drbdocfs_boot.tools.failure import Failure
 from tests.lab import provision
 
 from .conftest import Box
@@ -451,6 +454,47 @@ def test_hidden_files_are_not_taken_for_missing_ones(box: Box, monkeypatch: pyte
     assert [f.code for f in found] == ["not-permitted"]
     assert DRBD in found[0].message
     assert CLUSTER in found[0].message
+
+
+BY_NAME = "device /dev/drbd_web minor 0; disk /dev/loop7; meta-disk internal;"
+VOLUME_1 = "volume 1 { device minor 0; disk /dev/loop7; meta-disk internal; }"
+TWO = VOLUME_1 + " volume 0 { device minor 5; disk /dev/vdb; meta-disk internal; }"
+
+
+@pytest.mark.parametrize(
+    ("volumes", "device", "ours"),
+    [
+        (BY_NAME, "/dev/drbd_web", True),
+        (BY_NAME, "/dev/drbd0", True),
+        (BY_NAME, "/dev/drbd1", False),
+        (BY_NAME, "/dev/drbd/by-res/r0", True),
+        (BY_NAME, "/dev/drbd/by-disk/loop7", True),
+        (BY_NAME, "/dev/drbd/by-disk/loop8", False),
+        (BY_NAME.replace("/dev/loop7", "/dev/disk/by-id/x"), "/dev/drbd/by-disk/disk/by-id/x", True),
+        (VOLUME_1, "/dev/drbd/by-res/r0/1", True),
+        (VOLUME_1, "/dev/drbd/by-res/r0/0", False),
+        (VOLUME_1, "/dev/drbd/by-res/r1/1", False),
+        (TWO, "/dev/drbd/by-res/r0/1", True),
+        (TWO, "/dev/drbd5", True),
+        (TWO, "/dev/drbd/by-res/r0", False),
+    ],
+)
+def test_check_and_attach_take_the_same_names_of_the_device(
+    box: Box, volumes: str, device: str, ours: bool
+) -> None:
+    """With no link in /dev: udev makes them after the attach."""
+    hosts = "".join(f"on server{n} {{ address ipv4 10.181.76.{9 + n}:7789; {volumes} }}\n" for n in (1, 2))
+    text = f"resource r0 {{\n{hosts}}}\n"
+    plant(box, {**GOOD, OURS: GOOD[OURS].replace("/dev/drbd0", device), DRBD: text})
+    assert ("drbd-device-differs" not in {f.code for f in look()}) is ours
+    described = drbddump.parse(text, "server1")
+    assert described is not None
+    if ours:
+        attach._device_is_ours("r0", device, described)
+    else:
+        with pytest.raises(Failure) as refused:
+            attach._device_is_ours("r0", device, described)
+        assert refused.value.status == 78
 
 
 def test_metadata_on_a_loop_device_that_nobody_sets_up(box: Box) -> None:

@@ -78,6 +78,23 @@ def test_own_section_goes_before_what_all_hosts_have() -> None:
     assert found.volumes == [("/dev/drbd0", "/dev/sda7")]
 
 
+@pytest.mark.parametrize(
+    ("device", "node", "minor"),
+    [
+        ("/dev/drbd3", "/dev/drbd3", "3"),
+        ("minor 3", "/dev/drbd3", "3"),
+        ("/dev/drbd3 minor 3", "/dev/drbd3", "3"),
+        ("/dev/drbd_web minor 3", "/dev/drbd_web", "3"),
+        ("/dev/drbd_web", "/dev/drbd_web", ""),
+    ],
+)
+def test_the_numbers_of_a_volume(device: str, node: str, minor: str) -> None:
+    found = parse(f"resource r0 {{ on a {{ volume 1 {{ device {device}; disk /dev/sda; }} }} }}", "a")
+    assert found is not None
+    assert found.volumes == [(node, "/dev/sda")]
+    assert found.numbers == [("1", minor)]
+
+
 def test_devices_of_external_metadata() -> None:
     found = parse(
         """

@@ -40,7 +40,7 @@ ALONE = READY.replace("connection:Connected role:Secondary", "connection:Connect
 )
 STAND_ALONE = ALONE.replace("connection:Connecting", "connection:StandAlone")
 DUMP = """resource r0 {{
-    on server1 {{ device {device} minor 0; disk {disk}; meta-disk internal; address {address}:7789; }}
+    on server1 {{ device {device}; disk {disk}; meta-disk internal; address {address}:7789; }}
     on server2 {{ device /dev/drbd0 minor 0; disk /dev/loop7; meta-disk internal; address ipv4 10.0.0.2:7789; }}
     net {{ shared-secret "}} on server1 {{ address ipv4 9.9.9.9:9; }}"; }}
 }}
