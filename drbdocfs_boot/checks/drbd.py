@@ -296,9 +296,7 @@ def _not_here(facts: Facts, stack: Stack, found: Resource) -> Finding:
 
 
 def _primaries(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
-    # Before 8.4 it stood in the resource itself; drbdadm takes it there to this day.
-    tops = (found.statement, *facts.drbd.sections("common"))
-    statement = found.setting("net", "protocol") or next((s for top in tops for s in top.settings("protocol")), None)
+    statement = found.protocol
     if statement is not None and statement.words[1:2] not in (("C",), ("c",)):
         message = f"resource {found.name} has {statement.shown}"
         yield BOOK.finding("drbd-protocol", statement.place, message, stack.name)

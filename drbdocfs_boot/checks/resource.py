@@ -115,13 +115,26 @@ class Resource:
         return [one for name, one in self.hosts.items() if name != host]
 
     def setting(self, section: str, *names: str) -> Statement | None:
-        """The setting in force: of the connection where there is one only, of the resource, else of ``common``."""
-        connections = list(self.statement.sections("connection", "connection-mesh"))
-        if len(connections) == 1:
-            found = [s for one in connections[0].sections(section) for s in one.settings(*names)]
-            if found:
-                return found[-1]
-        return self.configuration.setting(self.statement, section, *names)
+        """The setting in force: of the connection of those that have a disk, of the resource, else of ``common``."""
+        found = [s for one in self._connections() for part in one.sections(section) for s in part.settings(*names)]
+        return found[-1] if found else self.configuration.setting(self.statement, section, *names)
+
+    def _connections(self) -> list[Statement]:
+        """The connection sections that concern the hosts with a disk: one to a host without may have other settings."""
+        sections = [*self.statement.sections("connection-mesh"), *self.statement.sections("connection")]
+        apart = {name for name, host in self.hosts.items() if host.diskless}
+        return [one for one in sections if not (named := _named(one)) or len(named - apart) > 1]
+
+    @property
+    def protocol(self) -> Statement | None:
+        """Before 8.4 it stood in the resource or in ``common`` itself; drbdadm takes it there to this day, and puts the
+        resource's before all that ``common`` has."""
+        found = [s for one in self._connections() for net in one.sections("net") for s in net.settings("protocol")]
+        for place in (self.statement, *reversed(self.configuration.sections("common"))):
+            if not found:
+                found = list(place.settings("protocol"))
+                found += [s for net in place.sections("net") for s in net.settings("protocol")]
+        return found[-1] if found else None
 
     def value(self, section: str, name: str, default: str) -> str:
         """Its value in small letters; a setting without one is ``yes``."""
@@ -146,8 +159,17 @@ class Resource:
             yield from _search(top, name)
 
 
+def _named(connection: Statement) -> set[str]:
+    """The hosts that a connection, or a mesh of them, is of."""
+    places = (connection, *connection.sections("path"))
+    hosts = {name for one in connection.settings("hosts") for name in one.words[1:]}
+    return hosts | {one.words[1] for place in places for one in place.settings("host") if len(one.words) > 1}
+
+
 def _search(place: Statement, name: str) -> Iterator[tuple[str, Statement]]:
     for child in place.children or ():
+        if child.words[:1] == ("skip",):
+            continue  # commented out (drbd.conf(5))
         if child.words[:1] == (name,):
             yield place.words[0], child
         elif child.children is not None:

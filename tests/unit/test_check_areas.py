@@ -497,6 +497,60 @@ def test_check_and_attach_take_the_same_names_of_the_device(
         assert refused.value.status == 78
 
 
+@pytest.mark.parametrize("protocol", ["C", "A"])
+@pytest.mark.parametrize("form", ["host", "path", "mesh"])
+def test_the_connection_of_the_two_with_a_disk_counts(box: Box, protocol: str, form: str) -> None:
+    """A third one without a disk has a connection of its own with each of them."""
+    net = NINE[DRBD][NINE[DRBD].index("\tnet {") : NINE[DRBD].index("\toptions {")]
+    net = net.replace("protocol C", f"protocol {protocol}")
+
+    def connection(host: str, other: str, net: str) -> str:
+        ends = f"host {host} address 10.181.76.{9 + int(host[-1])}:77{host[-1]}{other[-1]};"
+        ends += f" host {other} address 10.181.76.{9 + int(other[-1])}:77{host[-1]}{other[-1]};"
+        return f"\tconnection {{ {f'path {{ {ends} }}' if form == 'path' else ends} {net} }}\n"
+
+    ours = connection("server1", "server2", "" if form == "mesh" else net)
+    if form == "mesh":
+        ours = f"connection-mesh {{ hosts server1 server2; {net} }}"
+    others = connection("server1", "server3", "net { protocol B; }") + connection(
+        "server2", "server3", "net { protocol A; after-sb-2pri violently-as0p; }"
+    )
+    hosts = NINE[DRBD][NINE[DRBD].index("\ton server1") :].rstrip()[:-1]
+    if form != "mesh":
+        hosts = "".join(line for line in hosts.splitlines(True) if "address" not in line)
+    third = "\ton server3 { disk none; device minor 0; address 10.181.76.12:7789; }\n}\n"
+    options = "\toptions { auto-promote no; }\n\thandlers { fence-peer /usr/libexec/drbdocfs-boot/fence-peer; }\n"
+    plant(box, {**NINE, DRBD: f"resource r0 {{\n{options}{ours}{others}{hosts}{third}"})
+    found = [f for f in look() if f.severity == ERROR]
+    assert [f.code for f in found] == (["drbd-protocol"] if protocol == "A" else [])
+
+
+@pytest.mark.parametrize(
+    ("own", "common", "wrong"),
+    [
+        ("protocol A; ", "net { protocol C; }", True),
+        ("protocol C; ", "net { protocol A; }", False),
+        ("protocol C; ", "protocol A;", False),
+        ("net { protocol C; } ", "protocol A;", False),
+        ("", "protocol A;", True),
+        ("", "net { protocol B; }", True),
+    ],
+)
+def test_the_resource_s_protocol_goes_before_common_s(box: Box, own: str, common: str, wrong: bool) -> None:
+    text = GOOD[DRBD].replace("\t\tprotocol C;\n", "").replace("\tnet {", f"\t{own}net {{", 1)
+    plant(box, {**GOOD, DRBD: text, GLOBAL: GOOD[GLOBAL].replace("common {", f"common {{ {common}")})
+    assert ("drbd-protocol" in {f.code for f in look()}) is wrong
+
+
+@pytest.mark.parametrize("nine", [True, False])
+def test_what_is_skipped_is_not_there(box: Box, nine: bool) -> None:
+    good = NINE if nine else GOOD
+    old = "syncer { rate 10M; } startup { become-primary-on both; } disk { fencing x; } net { fencing x; }"
+    skipped = f'\tskip {{ {old} }} skip syncer {{ rate 10M; }} skip "old" {{ become-primary-on both; }}\n'
+    plant(box, {**good, DRBD: good[DRBD].replace("\tnet {", skipped + "\tnet {", 1)})
+    assert look() == []
+
+
 def test_metadata_on_a_loop_device_that_nobody_sets_up(box: Box) -> None:
     plant(box, GOOD)
     for device, found in (("/dev/loop8[0]", [("drbd-loop-unmanaged", f"{DRBD}:21")]), ("/dev/vdc [0]", [])):
