@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 
 from drbdocfs_boot import clusterconf, config, drbdconf, drbddump, fstab
 from drbdocfs_boot.checks.resource import Host, Resource
+from drbdocfs_boot.events import State
+from drbdocfs_boot.exits import EX_TEMPFAIL
 from drbdocfs_boot.stack import Reading
-from drbdocfs_boot.tools import mounts, system
+from drbdocfs_boot.tools import drbd, mounts, system
 from drbdocfs_boot.tools.failure import Failure
 from drbdocfs_boot.tools.run import Result, run
+from drbdocfs_boot.verdict import Verdict
 
 DRBD_CONF = "/etc/drbd.conf"
 CLUSTER_CONF = "/etc/ocfs2/cluster.conf"
@@ -199,6 +202,27 @@ class Facts:
         if result.code != 0 and os.geteuid() != 0 and any(words in result.said.lower() for words in _NO_RIGHTS):
             self.refused[f"'{' '.join(argv)}'"] = None
         return result
+
+    def replication(self) -> dict[str, tuple[State, Verdict]]:
+        """DRBD's state and what ``status`` makes of it, by stack; of those whose resource is up.
+
+        One process for all.  Raises Failure when it hangs.
+        """
+        from drbdocfs_boot import watch  # for this host only, and not for a tree
+
+        stacks = self.reading.stacks
+        if not self.live or not stacks or not drbd.loaded():
+            return {}
+        try:
+            found = drbd.states(list(dict.fromkeys(stack.resource for stack in stacks)), limit=10.0)
+        except Failure as failure:
+            if failure.status == EX_TEMPFAIL:
+                raise
+            if os.geteuid() != 0 and any(words in failure.message.lower() for words in _NO_RIGHTS):
+                self.refused["'drbdsetup events2'"] = None
+            return {}
+        up = [stack for stack in stacks if found[stack.resource].configured]
+        return {stack.name: watch.drbd_verdict(stack, seen=found[stack.resource]) for stack in up}
 
     # What is read once
 

@@ -48,18 +48,18 @@ def state(resource: str) -> State:
     return read(_dump(resource))
 
 
-def states(resources: "list[str]") -> "dict[str, State]":
+def states(resources: "list[str]", limit: float = 20.0) -> "dict[str, State]":
     """The state of each of them, by one process.  Raises Failure as above."""
     if len(resources) == 1:
-        return {resources[0]: state(resources[0])}
-    text = _dump()
+        return {resources[0]: read(_dump(resources[0], limit=limit))}
+    text = _dump(limit=limit)
     found = read_all(text)
     none = read("\n".join(line for line in text.splitlines() if " name:" not in line))
     return {resource: found.get(resource, none) for resource in resources}
 
 
-def _dump(*resource: str) -> str:
-    result = run(["drbdsetup", "events2", "--now", "--statistics", *resource])
+def _dump(*resource: str, limit: float = 20.0) -> str:
+    result = run(["drbdsetup", "events2", "--now", "--statistics", *resource], limit)
     if result.code == NO_MODULE:
         require_module()
     if result.code != 0 and not read(result.out).complete:
