@@ -8,6 +8,7 @@ are those of drbdocfs_boot/fencing.py.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import shlex
 import stat
@@ -21,7 +22,8 @@ from drbdocfs_boot.checks.drbd import nearly
 from drbdocfs_boot.checks.facts import CLUSTER_CONF, Facts
 from drbdocfs_boot.checks.lower import NETWORK_TYPES
 from drbdocfs_boot.checks.model import ERROR, NOTE, WARNING, Book, Finding, Rule
-from drbdocfs_boot.checks.resource import Resource
+from drbdocfs_boot.checks.network import own_networks
+from drbdocfs_boot.checks.resource import Address, Resource
 from drbdocfs_boot.drbdconf import Statement
 from drbdocfs_boot.fencing import NONE, POWER, WITNESS, Times
 from drbdocfs_boot.stack import Stack
@@ -522,11 +524,45 @@ def _witness(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
             yield BOOK.finding("witness-missing", where, message, stack.name)
         name = place.rpartition("@")[2]
         name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-        for host in found.hosts.values():
-            if name in (host.name, *(e.address for e in host.endpoints)) and not host.diskless:
-                message = f"witness = {place} is {host.name}, one of the two nodes"
-                yield BOOK.finding("witness-not-apart", where, message, stack.name)
-                return
+        whose = _one_of_the_two(facts, found, name)
+        if whose:
+            message = f"witness = {place} is {whose}, one of the two nodes"
+            yield BOOK.finding("witness-not-apart", where, message, stack.name)
+
+
+def _one_of_the_two(facts: Facts, found: Resource, name: str) -> str:
+    """Which of the two nodes a witness's name or address means, as far as files tell; "" where none."""
+    meant = {one for text in (name, *_in_hosts(facts, name)) if (one := _address(text)) is not None}
+    loopback = name.lower().partition(".")[0] in ("localhost", "ip6-localhost", "ip6-loopback")
+    if loopback or any(one.is_loopback or one.is_unspecified for one in meant):
+        return "this host for whoever asks"
+    nodes = [host for host in found.hosts.values() if not host.diskless]
+    for host in nodes:
+        by_name = name.lower() == host.name.lower() or (not meant and _alike(name, host.name))
+        if by_name or meant & {e.ip for e in host.endpoints}:
+            return host.name
+    here = own_networks(facts) or {}
+    return facts.host if any(one in here for one in meant) else ""
+
+
+def _in_hosts(facts: Facts, name: str) -> list[str]:
+    """The addresses that /etc/hosts has for a name.  DNS is not asked: it may hang, and say other things tomorrow."""
+    lines = (line.partition("#")[0].split() for line in (facts.read("/etc/hosts") or "").split("\n"))
+    return [words[0] for words in lines if name.lower() in (word.lower() for word in words[1:])]
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two names may be one host's: with and without its domain, in whatever letters."""
+    one, other = one.lower().rstrip("."), other.lower().rstrip(".")
+    short = "." not in one or "." not in other
+    return one == other or (short and one.partition(".")[0] == other.partition(".")[0])
 
 
 def _directory(facts: Facts, stack: Stack, where: str) -> Iterator[Finding]:

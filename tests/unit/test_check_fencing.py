@@ -410,6 +410,35 @@ def test_kinds_that_may_be_shared(box: Box, kind: str) -> None:
     assert live(box) == []
 
 
+@pytest.mark.parametrize(
+    ("witness", "whose"),
+    [
+        ("root@localhost", "this host"),
+        ("localhost.localdomain", "this host"),
+        ("root@127.0.0.1", "this host"),
+        ("root@[::1]:22", "this host"),
+        ("lock@server1.example.com", "server1"),
+        ("lock@Server2", "server2"),
+        ("lock@other", "server2"),  # in /etc/hosts
+        ("lock@self", "this host"),
+        ("lock@10.0.0.7", "server1"),  # an address of this host that is not DRBD's
+        ("lock@third", ""),
+        ("lock@third.example.com", ""),
+        ("lock@server2.elsewhere", ""),  # in /etc/hosts: it is not the node of that name
+        ("lock@10.0.0.9", ""),
+    ],
+)
+def test_the_names_of_the_two_nodes(box: Box, witness: str, whose: str) -> None:
+    there(box, {**WITNESS, OURS: WITNESS[OURS].replace("lock@third:22", witness)})
+    known = "127.0.0.1 localhost self\n10.181.76.11 other # third\n10.0.0.9 server2.elsewhere third Server2\n"
+    box.write("/etc/hosts", known)
+    addresses = '[{"addr_info": [{"local": "10.0.0.7", "prefixlen": 24}, {"local": "127.0.0.1", "prefixlen": 8}]}]'
+    box.tool("ip", f"echo '{addresses}'")
+    found = [f for f in fencing.find(Facts(True, "server1")) if f.code == "witness-not-apart"]
+    assert [f.where for f in found] == ([f"{OURS}:9"] if whose else [])
+    assert not whose or f" is {whose}" in found[0].message
+
+
 def test_a_link_to_the_stack_s_mount(box: Box) -> None:
     there(box, {**SHARED, OURS: SHARED[OURS].replace("/srv/lock/drbdocfs", "/var/lock")})
     (box.root / "var").mkdir()
