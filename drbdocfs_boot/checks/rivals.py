@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 
 from drbdocfs_boot.checks import lower, unitfiles
@@ -381,14 +381,67 @@ def _own_unit(facts: Facts, file: str, unit: str) -> Iterator[Finding]:
 # --- who takes devices
 
 
+# What multipath leaves alone without a line: from 0.9 on all that is no SCSI, DASD or NVMe disk, before that these.
+_NO_MULTIPATH = "!^(sd[a-z]|dasd[a-z]|nvme[0-9])"
+_NO_MULTIPATH_OF_OLD = "^(ram|zram|raw|loop|fd|md|dm-|sr|scd|st|dcssblk)[0-9]"
+
+
 def _multipath(facts: Facts, enabled: dict[str, str]) -> Iterator[Finding]:
     link = enabled.get("multipathd.service") or enabled.get("multipathd.socket")
     if not link:
         return
-    for file in ("/etc/multipath.conf", *facts.glob("/etc/multipath/conf.d/*.conf")):
-        if any("devnode" in text and ("drbd" in text or '"*"' in text) for _, text in unitfiles.lines(facts, file)):
-            return
-    yield BOOK.finding("multipath", link, "multipathd is enabled, and no blacklist names drbd")
+    said = facts.tool("multipath", "-t")  # its whole configuration, defaults included
+    if said is not None and said.code == 0 and "blacklist" in said.out:
+        rules = _devnodes(said.out.split("\n"))
+    else:
+        rules = {"blacklist": [_NO_MULTIPATH if _new_multipath(facts) else _NO_MULTIPATH_OF_OLD]}
+        for file in ("/etc/multipath.conf", *facts.glob("/etc/multipath/conf.d/*.conf")):
+            for section, found in _devnodes(text for _, text in unitfiles.lines(facts, file)).items():
+                rules.setdefault(section, []).extend(found)
+    for stack in facts.reading.stacks:
+        number = re.fullmatch(r"/dev/drbd([0-9]{1,7})", facts.resolve(stack.device))
+        names = [f"drbd{number[1] if number else 0}", *([stack.loop_device[5:]] if stack.loop_device else [])]
+        for name in names:
+            let_in = any(_means(rule, name) for rule in rules.get("blacklist_exceptions", ()))
+            if let_in or not any(_means(rule, name) for rule in rules.get("blacklist", ())):
+                how = "a line of blacklist_exceptions lets in" if let_in else "no blacklist names"
+                yield BOOK.finding("multipath", link, f"multipathd is enabled, and {how} {name}", stack.name)
+                return
+
+
+def _devnodes(text: Iterable[str]) -> dict[str, list[str]]:
+    """The lines ``devnode`` of multipath.conf by their section."""
+    found: dict[str, list[str]] = {}
+    section, before, depth = "", "", 0
+    for word in re.findall(r'"[^"]*"|[{}]|[^\s{}"]+', "\n".join(line.partition("#")[0] for line in text)):
+        if word == "{":
+            section = before if depth == 0 else section
+            depth += 1
+        elif word == "}":
+            depth -= 1
+        elif before == "devnode":
+            found.setdefault(section, []).append(word.strip('"'))
+        before = word
+    return found
+
+
+def _means(rule: str, name: str) -> bool:
+    """Whether a rule matches; one that begins with ! does where the rest does not."""
+    try:
+        matches = re.search(".*" if rule == "*" else rule.removeprefix("!"), name)
+    except re.error:
+        return False
+    return (matches is None) is rule.startswith("!")
+
+
+def _new_multipath(facts: Facts) -> bool:
+    """Whether dpkg has multipath-tools of 0.9 or newer.  Of others' packages a tree of files does not tell."""
+    found = re.search(
+        r"^Package: multipath-tools\n(?:.+\n)*?Version: (?:\d+:)?(\d+)\.(\d+)",
+        facts.read("/var/lib/dpkg/status") or "",
+        re.MULTILINE,
+    )
+    return found is not None and (int(found[1]), int(found[2])) >= (0, 9)
 
 
 def _lvm(facts: Facts) -> Iterator[Finding]:

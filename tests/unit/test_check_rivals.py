@@ -42,6 +42,12 @@ def drbd_script(tree: Tree) -> None:
     tree.link("/etc/rc2.d/S70drbd", "../init.d/drbd")
 
 
+def multipath_tools(version: str) -> Callable[[Tree], None]:
+    status = f"Package: multipath-tools\nStatus: install ok installed\nPriority: optional\nVersion: {version}\n"
+    other = "Package: mdadm\nStatus: install ok installed\nVersion: 4.2-5\n\n"
+    return lambda tree: tree.write("/var/lib/dpkg/status", other + status + "\n" + other)
+
+
 def own_unit(name: str, text: str) -> Callable[[Tree], None]:
     return lambda tree: tree.write(f"{SYSTEM}/{name}", text)
 
@@ -156,6 +162,37 @@ CASES: dict[str, tuple[Callable[[Tree], object], str, str]] = {
         f"{SYSTEM}/srv.mount:2",
     ),
     "multipath": (lambda t: t.enable("multipathd.service"), "multipath", f"{WANTS}/multipathd.service"),
+    "multipath-of-old": (
+        steps(lambda t: t.enable("multipathd.socket"), multipath_tools("0.8.5-2+deb11u1")),
+        "multipath",
+        f"{WANTS}/multipathd.socket",
+    ),
+    "multipath-lets-drbd-in": (
+        steps(
+            lambda t: t.enable("multipathd.service"),
+            multipath_tools("0.9.4-3+deb12u2"),
+            lambda t: t.write("/etc/multipath.conf", 'blacklist_exceptions {\n devnode "^(sd|drbd)"\n}\n'),
+        ),
+        "multipath",
+        f"{WANTS}/multipathd.service",
+    ),
+    "multipath-says-so": (
+        steps(
+            lambda t: t.enable("multipathd.service"),
+            multipath_tools("0.9.4"),
+            lambda t: t.answers.update({"multipath -t": 'blacklist {\n devnode "^loop[0-9]"\n}\n'}),
+        ),
+        "multipath",
+        f"{WANTS}/multipathd.service",
+    ),
+    "multipath-without-drbd": (
+        steps(
+            lambda t: t.enable("multipathd.service"),
+            lambda t: t.write("/etc/multipath.conf", 'blacklist {\n # devnode "^drbd"\n devnode "^sdb"\n}\n'),
+        ),
+        "multipath",
+        f"{WANTS}/multipathd.service",
+    ),
     "lvm-filter": (lvm, "lvm-scans", "/etc/lvm/lvm.conf:3"),
     "lvm-no-filter": (
         steps(lambda t: lvm(t), lambda t: t.write("/etc/lvm/lvm.conf", "devices {\n}\n")),
@@ -254,6 +291,18 @@ HARMLESS: dict[str, Callable[[Tree], object]] = {
     ),
     "own-mount-unit": own_unit("mnt-storage.mount", "[Mount]\nWhat=/dev/drbd0\nWhere=/mnt/storage\nType=ocfs2\n"),
     "multipath": multipath_with_blacklist,
+    "multipath-0.9": steps(lambda t: t.enable("multipathd.service"), multipath_tools("0.9.4-3+deb12u2")),
+    "multipath-1.0": steps(lambda t: t.enable("multipathd.service"), multipath_tools("1:1.0.2-1")),
+    "multipath-says-so": steps(
+        lambda t: t.enable("multipathd.service"),
+        lambda t: t.answers.update(
+            {"multipath -t": 'defaults {\n verbosity 2\n}\nblacklist {\n devnode "!^(sd[a-z]|nvme[0-9])"\n}\n'}
+        ),
+    ),
+    "multipath-star": steps(
+        lambda t: t.enable("multipathd.service"),
+        lambda t: t.write("/etc/multipath.conf", 'blacklist { devnode "*" }\nblacklist_exceptions { devnode "^sd" }\n'),
+    ),
     "lvm-global-filter": lvm_with('global_filter = [ "a|/dev/sda|", "r|.*|" ]', 'filter = [ "r|/dev/cdrom|" ]'),
     "lvm-drbd": lvm_with('filter = [ "r|^/dev/drbd|" ]'),
     "lvm-with-list": lvm_with_list,
