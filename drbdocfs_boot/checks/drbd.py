@@ -170,6 +170,21 @@ BOOK = Book(
         "After a reboot the loop device has no file, so DRBD finds no disk.",
         "backing_file and loop_device in the stack; 'losetup -l' shows which file it is now",
     ),
+    drbd_no_flushes=Rule(
+        WARNING,
+        "DRBD does not flush the disk",
+        "What fsync acknowledged, and DRBD's own metadata, may then be in the disk's cache only. When the power of "
+        "both nodes goes that is lost, and DRBD and OCFS2 go on as if it were there.",
+        "right only where the cache below survives a power cut (a RAID controller with a battery or flash); else "
+        "remove the line",
+    ),
+    drbd_no_drain=Rule(
+        WARNING,
+        "DRBD does not keep writes in order",
+        "drbd.conf(5): do not disable it in production. Writes that OCFS2's journal needs one after the other may "
+        "reach the disk the other way round, on one node or on both.",
+        "remove the line",
+    ),
     drbd_diskless=Rule(
         ERROR,
         "this host has no disk",
@@ -269,6 +284,7 @@ def _resource(facts: Facts, stack: Stack, found: Resource) -> Iterator[Finding]:
     yield from said
     if own is not None:
         yield from _disk(facts, stack, found, own)
+        yield from _flushes(stack, found, own)
         if not any(f.severity == ERROR for f in said) and not facts.drbd.mistakes:
             yield from _drbdadm(facts, stack, found)
 
@@ -417,6 +433,38 @@ def _disk(facts: Facts, stack: Stack, found: Resource, own: Host) -> Iterator[Fi
         message = f"meta-disk {setting.metadata}, which no unit sets up"
         advice = "a partition or a logical volume for the metadata, or 'meta-disk internal' with metadata made anew"
         yield BOOK.finding("drbd-loop-unmanaged", setting.meta_place, message, stack.name, advice=advice)
+
+
+def _flushes(stack: Stack, found: Resource, own: Host) -> Iterator[Finding]:
+    """What a power cut may cost, a layer below OCFS2's barrier=1."""
+    said = {name: _off(found, own, name) for name in ("disk-flushes", "md-flushes", "disk-drain")}
+    for name in ("disk-flushes", "md-flushes"):
+        statement = said[name]
+        if statement is not None:
+            yield BOOK.finding("drbd-no-flushes", statement.place, f"resource {found.name} has {name} no", stack.name)
+    drain = said["disk-drain"]
+    if drain is not None:
+        # As long as it flushes it waits for what it flushes.
+        both = said["disk-flushes"] is not None
+        message = f"resource {found.name} has disk-drain no" + (" and disk-flushes no: no order at all" if both else "")
+        severity = ERROR if both else ""
+        yield BOOK.finding("drbd-no-drain", drain.place, message, stack.name, severity=severity)
+
+
+def _off(found: Resource, own: Host, name: str) -> Statement | None:
+    """The statement that switches off an option of a disk: of this host's, of the resource's, else of common's.
+
+    Before 8.4 it was ``no-NAME``, which drbdadm takes to this day.
+    """
+    tops = (own.statement, found.statement)
+    places = [one for top in tops for one in (*top.sections("volume"), top)]
+    for place in (*places, *reversed(found.configuration.sections("common"))):
+        told = [s for disk in place.sections("disk") for s in disk.settings(name, f"no-{name}")]
+        if told:
+            last = told[-1]
+            off = last.words[0] != name or [word.lower() for word in last.words[1:2]] == ["no"]
+            return last if off else None
+    return None
 
 
 def _mounted(stack: Stack, found: Resource, own: Host) -> Volume | None:

@@ -204,6 +204,16 @@ FAULTS = [
     F("drbd-device-differs", f"{OURS}:3", OURS, "/dev/drbd0", "/dev/drbd/by-res/r0/1"),
     F("drbd-disk-differs", f"{DRBD}:20", OURS, "/dev/loop7", "/dev/loop8"),
     F("drbd-loop-unmanaged", f"{DRBD}:20", OURS, "backing_file = /drbd-loop.img\nloop_device = /dev/loop7\n", ""),
+    F("drbd-no-flushes", f"{DRBD}:12", DRBD, "fencing resource-and-stonith;",
+      "fencing resource-and-stonith; disk-flushes no;", says="disk-flushes no"),
+    F("drbd-no-flushes", f"{DRBD}:12", DRBD, "fencing resource-and-stonith;",
+      "fencing resource-and-stonith; no-md-flushes;", says="md-flushes no"),
+    F("drbd-no-flushes", f"{GLOBAL}:4", GLOBAL, "common {", "common { disk { md-flushes no; }"),
+    F("drbd-no-flushes", f"{DRBD}:17", DRBD, "on server1 {", "on server1 { volume 0 { disk { disk-flushes No; } }"),
+    F("drbd-no-drain", f"{DRBD}:12", DRBD, "fencing resource-and-stonith;",
+      "fencing resource-and-stonith; disk-drain no; disk-flushes yes;", severity=WARNING),
+    F("drbd-no-drain", f"{DRBD}:12", DRBD, "fencing resource-and-stonith;",
+      "fencing resource-and-stonith; disk-drain no; disk-flushes no;", severity=ERROR, also=("drbd-no-flushes",)),
     F("drbd-diskless", f"{DRBD}:20", DRBD, "disk /dev/loop7;\n\t\tmeta-disk internal;\n\t}\n\ton server2",
       "disk none;\n\t}\n\ton server2"),
     F("drbd-volumes", f"{DRBD}:1", DRBD, "on server1 {",
@@ -540,6 +550,19 @@ def test_the_resource_s_protocol_goes_before_common_s(box: Box, own: str, common
     text = GOOD[DRBD].replace("\t\tprotocol C;\n", "").replace("\tnet {", f"\t{own}net {{", 1)
     plant(box, {**GOOD, DRBD: text, GLOBAL: GOOD[GLOBAL].replace("common {", f"common {{ {common}")})
     assert ("drbd-protocol" in {f.code for f in look()}) is wrong
+
+
+@pytest.mark.parametrize("nine", [True, False])
+def test_the_nearest_word_on_flushes_counts(box: Box, nine: bool) -> None:
+    """That of the host before the resource's, before common's; barriers are off by default."""
+    good = NINE if nine else GOOD
+    near = "disk { disk-flushes yes; md-flushes; disk-barrier no; disk-drain yes; }"
+    text = good[DRBD].replace("on server1 {", f"on server1 {{ volume 0 {{ {near} }}").replace(
+        "on server2 {", "disk { disk-drain no; } on server2 { disk { disk-flushes no; }"
+    )
+    common = good[GLOBAL].replace("common {", "common { disk { disk-flushes no; md-flushes no; }")
+    plant(box, {**good, DRBD: text, GLOBAL: common})
+    assert heavy(look()) == []
 
 
 @pytest.mark.parametrize("nine", [True, False])
