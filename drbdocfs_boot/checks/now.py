@@ -12,7 +12,7 @@ from drbdocfs_boot.checks.model import ERROR, WARNING, Book, Finding, Rule
 from drbdocfs_boot.events import State
 from drbdocfs_boot.stack import Stack
 from drbdocfs_boot.tools.failure import Failure
-from drbdocfs_boot.verdict import NO_ADDRESS, NOT_CONFIGURED, SPLIT_BRAIN, STAND_ALONE, STARTING, Verdict
+from drbdocfs_boot.verdict import NO_ADDRESS, NOT_CONFIGURED, SPLIT_BRAIN, STAND_ALONE, STARTING, Verdict, peers_present
 
 BOOK = Book(
     drbd_split_brain=Rule(
@@ -36,9 +36,9 @@ BOOK = Book(
     ),
     drbd_one_copy=Rule(
         WARNING,
-        "only this node has all data",
-        "What is lost here is lost. If this node is rebooted now, nobody serves meanwhile; and the other one, should it"
-        " come first, may have old data.",
+        "no second copy is in step",
+        "What is written now is on this node only, and lost with its disk. If it is rebooted now, nobody serves"
+        " meanwhile, and the other one, should it come first, may have older data.",
         "do not stop or reboot it before the other one is connected and UpToDate: 'drbdocfs status --watch' shows it",
     ),
     drbd_hangs=Rule(
@@ -83,7 +83,9 @@ def _stack(stack: Stack, state: State, verdict: Verdict) -> Iterator[Finding]:
         advice = "" if peer else "bring the other node up, and the link between them: it is the one with the good data"
         yield BOOK.finding("drbd-not-uptodate", where, message, stack.name, advice=advice)
     elif not code and not _in_step(state):
-        yield BOOK.finding("drbd-one-copy", where, verdict.reason, stack.name)
+        # Of a peer that was not seen nobody knows what it has: a node that was down for long is UpToDate as well.
+        sure = "; this node has the only good copy" if peers_present(state) else ""
+        yield BOOK.finding("drbd-one-copy", where, verdict.reason + sure, stack.name)
 
 
 def _in_step(state: State) -> bool:

@@ -73,6 +73,9 @@ def test_what_drbd_does_now(good: Box, driver: str, fault: tuple[tuple[str, ...]
     assert (found.code, found.where, found.stack) == (code, "r0", "web")
     assert message in found.message.replace("server2 (", "the peer (").replace("server1 (", "the peer (")
     assert advice in found.advice
+    # That the peer has nothing better is known of one that is there only.
+    sure = code == "drbd-one-copy" and "Connecting" not in found.message
+    assert ("the only good copy" in found.message) is sure
     assert good.calls == ["drbdsetup events2 --now --statistics r0"]
     # Only what is no good here is a no; a peer that is stopped, or a resync to it, is none.
     assert check.status([found], False) == (0 if code == "drbd-one-copy" else 1)
