@@ -7,6 +7,7 @@ Internal metadata is at the end of the disk, so the file system begins where the
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from drbdocfs_boot import drbdmd, ocfs2sb
@@ -18,6 +19,7 @@ from drbdocfs_boot.tools.mounts import Mount
 NETWORK_TYPES = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "9p", "afs", "ocfs2")
 )
+_BY_DISK = "/dev/drbd/by-disk/"
 VOLATILE_TYPES = frozenset(("tmpfs", "ramfs", "overlay", "squashfs", "zram"))
 
 # Read past the page cache, which may be older than what DRBD wrote below it; od, because tools answer in text.
@@ -58,7 +60,7 @@ def setting(facts: Facts, stack: Stack) -> Setting | None:
         volumes = list(place.sections("volume"))
         chosen = [v for v in volumes if v.words[1:2] == wanted] if wanted is not None else volumes[:1]
         levels += [*chosen, place]
-    disk = next((s for level in levels for s in level.settings("disk") if len(s.words) > 1), None)
+    disk = next((s for level in levels for s in _named(level.settings("disk"))), None)
     meta = next((s for level in levels for s in level.settings("meta-disk", "flexible-meta-disk")), None)
     if disk is None or disk.words[1] == "none":
         return None
@@ -70,7 +72,13 @@ def setting(facts: Facts, stack: Stack) -> Setting | None:
 def _device(volume: Statement, stack: Stack) -> bool:
     if stack.device == f"/dev/drbd/by-res/{stack.resource}/{''.join(volume.words[1:2])}":
         return True
+    if stack.device.startswith(_BY_DISK):
+        return any(stack.device == _BY_DISK + s.words[1].removeprefix("/dev/") for s in _named(volume.settings("disk")))
     return any(stack.device in (word, f"/dev/drbd{word}") for s in volume.settings("device") for word in s.words[1:])
+
+
+def _named(settings: Iterable[Statement]) -> Iterator[Statement]:
+    return (one for one in settings if len(one.words) > 1)
 
 
 def mount_of(facts: Facts, name: str) -> Mount | None:

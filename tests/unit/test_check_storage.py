@@ -254,7 +254,7 @@ def test_nothing_below_a_stack_s_mount_is_touched(tree: Tree, frozen: None) -> N
     assert list(mounts.find(tree.facts())) == []
 
 
-@pytest.mark.parametrize("device", ["/dev/drbd1", "/dev/drbd/by-res/r0/1"])
+@pytest.mark.parametrize("device", ["/dev/drbd1", "/dev/drbd/by-res/r0/1", "/dev/drbd/by-disk/loop7"])
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_disk_of_the_stack_s_own_volume(tree: Tree, device: str, shared: bool) -> None:
     numbers = "volume 0 { device minor 0; } volume 1 { device minor 1; }"
