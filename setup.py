@@ -36,6 +36,9 @@ LIBRARY_LINE = re.compile(r"^LIBRARY = .*$", re.MULTILINE)
 # Scripts that stand alone, to be copied to hosts without the product.
 SELF_CONTAINED = ("libexec/witness", "libexec/data-check")
 
+# What both packages run when they are installed or removed.
+FOR_SCRIPTLETS = ("other-units", "renew-follow")
+
 # What belongs into the private directory. Anything else found there (byte code, an editor's backup) stays out.
 LIBRARY_SUFFIXES = (".py", ".configspec")
 LIBRARY_NAMES = ("py.typed",)
@@ -111,7 +114,8 @@ class install_system(Command):  # noqa: N801 (the command's name on the command 
         self.install_units()
         self.install_scripts("generators", self.generatordir)
         self.install_scripts("libexec", self.libexecdir)
-        self.put(SOURCE / "packaging" / "other-units", f"{self.libexecdir}/other-units", mode=0o755)
+        for name in FOR_SCRIPTLETS:
+            self.put(SOURCE / "packaging" / name, f"{self.libexecdir}/{name}", mode=0o755)
         self.install_scripts("bin", self.bindir)
         self.install_manual_pages()
         for catalog in sorted((SOURCE / "packaging" / "catalog").glob("*.catalog")):

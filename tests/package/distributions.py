@@ -28,10 +28,6 @@ _ALL = f"""\
 %_sysctldir /usr/lib/sysctl.d
 %__python3 /usr/bin/python3
 %python3_version {PYTHON}
-%systemd_postun_with_restart() \\
-if [ $1 -ge 1 ]; then \\
-    systemctl set-property %* Markers=+needs-restart || : \\
-fi
 %systemd_preun() \\
 if [ $1 -eq 0 ]; then \\
     systemctl --no-reload disable --now %* || : \\

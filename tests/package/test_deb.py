@@ -15,9 +15,11 @@ from tests.package.scratch import TOP, Scratch, output
 LIBEXEC = ("attach", "broken", "follow", "holders", "loop", "o2cb", "promote", "wait")
 # Run by DRBD, not by a unit; and what needs no library.
 OF_DRBD = ("fence-peer",)
-ALONE = ("data-check", "other-units", "witness")
+ALONE = ("data-check", "other-units", "renew-follow", "witness")
 DEVELOPERS = {"benchmarks.md", "development.md", "packaging.md"}
 DOCUMENTS = sorted({path.name for path in (TOP / "docs").glob("*.md")} - DEVELOPERS)
+# Does nothing where it does not run, and does not wait for stacks that are being started.
+TRY_RESTART = "--job-mode=ignore-dependencies try-restart drbdocfs-follow.service"
 LAYERS = ("attach", "broken", "holders", "loop", "o2cb", "promote", "wait")
 
 
@@ -173,7 +175,7 @@ def test_maintainer_scripts_start_nothing_and_touch_no_stack(control: Path) -> N
             if line.lstrip().startswith("#"):
                 continue
             if "deb-systemd-invoke" in line:
-                assert re.search(r"deb-systemd-invoke (stop|try-restart) '?drbdocfs-follow\.service'? ", line), line
+                assert re.search(r"deb-systemd-invoke stop drbdocfs-follow\.service ", line), line
             assert "invoke-rc.d" not in line, path.name
             if "systemctl" in line:
                 assert re.search(r"systemctl (--system daemon-reload|list-units|--quiet is-enabled) ?", line), line
@@ -221,11 +223,23 @@ def test_install_upgrade_remove_purge(scratch: Scratch, deb: Path) -> None:
         harmless = re.compile(
             r"(--system daemon-reload|list-units .*|--quiet is-enabled .*|(--\S+ )*preset drbdocfs\.target)$"
         )
-        follow = {"install": [], "upgrade": ["try-restart"], "remove": ["stop"]}[step]
-        assert [call for call in calls if not harmless.match(call)] == [
-            f"{words} drbdocfs-follow.service" for words in follow
-        ], step
+        follow = "stop drbdocfs-follow.service" if step == "remove" else TRY_RESTART
+        assert [call for call in calls if not harmless.match(call)] == [follow], step
     assert scratch.systemctl() == []
+
+
+def test_policy_rc_d_keeps_the_follow_service_as_it_is(scratch: Scratch, deb: Path) -> None:
+    """A container's and an administrator's word; debhelper's own lines ask it as well."""
+    scratch.run(
+        f"""
+        printf '#!/bin/sh\necho "$*" >>/scratch/asked\nexit 101\n' >/usr/sbin/policy-rc.d
+        chmod 755 /usr/sbin/policy-rc.d
+        dpkg --install --force-depends /scratch/{deb.name}
+        """,
+        deb,
+    )
+    assert (scratch.shared / "asked").read_text(encoding="utf-8") == "drbdocfs-follow.service try-restart\n"
+    assert [call for call in scratch.systemctl() if "drbdocfs-follow" in call] == []
 
 
 def test_removal_says_what_stays_mounted(scratch: Scratch, deb: Path) -> None:
