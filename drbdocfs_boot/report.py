@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["size"]
 
 JSON_VERSION = 1
+FOLLOW = "drbdocfs-follow.service"
 # systemd's words for a unit -> the words of an administrator.
 WORDS = {
     "active": "up",
@@ -175,7 +176,7 @@ class MountReport(Frozen):
 class StackReport(Frozen):
     """A stack; ``state`` is up only when every layer is.  ``waiting``, ``alone``, ``fencing`` and ``survivor`` are
     None where they are not, ``mount`` where nothing is mounted.  ``unreadable``: what this user may not read, in
-    words."""
+    words.  ``followed``: drbdocfs-follow.service runs or is to be started (None: not known)."""
 
     name: str
     state: str
@@ -192,6 +193,7 @@ class StackReport(Frozen):
     unreadable: Sequence[str] = ()
     fencing: FencingReport | None = None
     survivor: SurvivorReport | None = None
+    followed: bool | None = None
 
 
 def layer_units(stack: Stack) -> dict[str, str]:
@@ -305,7 +307,7 @@ def stack_report(
     fencing: FencingReport | None = None,
     survivor: SurvivorReport | None = None,
 ) -> StackReport:
-    """Put one stack together."""
+    """Put one stack together; ``units`` are its layers', and FOLLOW's where it was asked for."""
     layers = [_layer(layer, units[unit]) for layer, unit in layer_units(stack).items()]
     states = [layer.state for layer in layers]
     if all(state == "up" for state in states):
@@ -318,8 +320,15 @@ def stack_report(
         fencing = None  # what a handler has left behind
     return StackReport(
         stack.name, overall, stack.mountpoint, stack.device, stack.resource, stack.cluster, layers, drbd, waiting,
-        alone, o2cb, mount, unreadable or [], fencing, survivor,
+        alone, o2cb, mount, unreadable or [], fencing, survivor, _followed(units.get(FOLLOW)),
     )  # fmt: skip
+
+
+def _followed(unit: UnitState | None) -> bool | None:
+    """At a boot its start waits for those of all stacks."""
+    if unit is None or unit.active not in WORDS:
+        return None
+    return WORDS[unit.active] in ("up", "starting") or unit.job not in ("", "stop")
 
 
 def _layer(layer: str, unit: UnitState) -> LayerReport:
@@ -360,7 +369,10 @@ def notes(stack: StackReport) -> list[tuple[str, str]]:
     what the fence-peer handler does or has decided."""
     found = []
     if word(stack) == "late" and stack.waiting is not None:
-        found.append(("late", f"waits in the background (drbdocfs-follow.service): {_waits_for(stack)}"))
+        does = f"waits in the background ({FOLLOW}):"
+        if unfollowed(stack):
+            does = f"does not wait any more: {FOLLOW} does not run;"
+        found.append(("late", f"{does} {_waits_for(stack)}"))
     elif stack.waiting is not None and stack.state == "starting":
         found.append(("waits", _waits_for(stack)))
     if stack.alone is not None:
@@ -374,6 +386,8 @@ def notes(stack: StackReport) -> list[tuple[str, str]]:
         here = stack.drbd is not None and any(peer.get("connection") == "Connected" for peer in stack.drbd.peers)
         what = "only this node has all data" if here else "this node went on without its peer"
         found.append(("fencing", f"{what} since {when}: {stack.survivor.reason}"))
+    if unfollowed(stack) and word(stack) != "late":
+        found.append(("follow", f"{FOLLOW} does not run"))
     return found
 
 
@@ -410,6 +424,11 @@ def ailing(stack: StackReport) -> str:
     if stack.drbd is not None and stack.drbd.verdict in (DISK_GONE, SPLIT_BRAIN, STAND_ALONE):
         return stack.drbd.reason
     return ""
+
+
+def unfollowed(stack: StackReport) -> bool:
+    """Nobody looks after a stack that is up, or waits for one that is late."""
+    return stack.followed is False and word(stack) in ("up", "late")
 
 
 def _elsewhere(stack: StackReport) -> bool:
@@ -588,6 +607,11 @@ def advice(stack: StackReport) -> list[str]:
         )
     if _elsewhere(stack):
         found.append(f"'findmnt {stack.mountpoint}' shows what is; 'umount' that, then 'drbdocfs restart {stack.name}'")
+    if unfollowed(stack):
+        found.append(
+            f"'systemctl start {FOLLOW}': without it no late stack comes up, and no connection that was lost with this"
+            " host's address is made again"
+        )
     if stack.o2cb is not None and stack.state == "up" and stack.drbd is not None and stack.drbd.verdict == READY:
         apart = [n.name for n in stack.o2cb.nodes if not n.local and n.heartbeat and n.connected is False]
         if apart:

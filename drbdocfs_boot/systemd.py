@@ -36,7 +36,8 @@ class NoSystemd(Exception):
 
 class UnitState(Frozen):
     """``load``, ``active``, ``sub``, ``result`` in systemd's words; ``status`` the unit's own status line;
-    ``since`` microseconds since 1970 of the last change of its state (0: never)."""
+    ``since`` microseconds since 1970 of the last change of its state (0: never); ``job`` start, stop, restart, ... that
+    systemd has yet to do ("" for none; ``Manager.look`` tells of jobs by themselves)."""
 
     name: str
     load: str
@@ -45,6 +46,7 @@ class UnitState(Frozen):
     result: str
     status: str
     since: int
+    job: str = ""
 
 
 class Job(Frozen):
@@ -208,6 +210,7 @@ def _states(bus: dbus.Connection, names: list[str]) -> dict[str, UnitState]:
             result=str(result.get(name, "")),
             status=str(status.get(name, "")),
             since=int(str(since[name])),
+            job=row[8] if row[7] else "",
         )
         for name, row in zip(names, rows)
     }

@@ -65,15 +65,17 @@ def out_of_sync(state: State) -> int:
 def look(stacks: Iterable[Stack]) -> list[report.StackReport]:
     """What ``status`` says of these stacks.  Raises NoSystemd."""
     stacks = list(stacks)
-    units = systemd.states(u for s in stacks for u in report.layer_units(s).values()) if stacks else {}
-    return _look_all(stacks, units)
+    return _look_all(stacks, systemd.states(_units(stacks)) if stacks else {})
+
+
+def _units(stacks: list[Stack]) -> list[str]:
+    return [unit for stack in stacks for unit in report.layer_units(stack).values()] + [report.FOLLOW]
 
 
 def without_systemd(stacks: Iterable[Stack]) -> list[report.StackReport]:
     """The same where systemd cannot be asked: the state of its units is not known."""
     stacks = list(stacks)
-    names = [unit for stack in stacks for unit in report.layer_units(stack).values()]
-    units = {name: systemd.UnitState(name, "", "unknown", "", "", "", 0) for name in names}
+    units = {name: systemd.UnitState(name, "", "unknown", "", "", "", 0) for name in _units(stacks)}
     return _look_all(stacks, units)
 
 

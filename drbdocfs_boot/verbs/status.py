@@ -31,9 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 all up; 1 a stack is not up, or is up and does not serve as it should (see ``report.ailing``); 2 no such stack;
-    65 split brain; 69 systemd, DRBD's tools or its module are not there; 77 all that this user may read is well; 78 the
-    configuration has problems.  Of several: 78, then 69, 65, 1, 77."""
+    """0 all up; 1 a stack is not up, or is up and does not serve as it should (see ``report.ailing``), or nobody
+    follows it; 2 no such stack; 65 split brain; 69 systemd, DRBD's tools or its module are not there; 77 all that this
+    user may read is well; 78 the configuration has problems.  Of several: 78, then 69, 65, 1, 77."""
     if os.geteuid() != 0:
         # An ordinary user's PATH has no place for drbdsetup, which may be asked by everybody.
         os.environ["PATH"] = os.environ.get("PATH", "") + ":" + PATH
@@ -91,7 +91,7 @@ def _status(reports: list[report.StackReport], problems: tuple[Problem, ...], qu
         return EX_UNAVAILABLE
     if any(one.drbd is not None and one.drbd.verdict == SPLIT_BRAIN for one in reports):
         return EX_DATAERR
-    if any(one.state != "up" or report.ailing(one) for one in reports):
+    if any(one.state != "up" or report.ailing(one) or report.unfollowed(one) for one in reports):
         return EX_NO
     return EX_NOPERM if hidden else EX_OK
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.pid1 import world
 from tests.pid1.container import Machine
+from tests.pid1.test_waiting import READY, comes_up, late
 
 pytestmark = pytest.mark.pid1
 
@@ -41,3 +43,56 @@ def test_an_upgrade_does_not_wait_for_a_stack_that_is_being_started(node: Machin
     assert after[1] != before[1]
     wait = "drbdocfs-wait@db.service"
     assert world.states(node, [wait, "mnt-web.mount"]) == {wait: "activating", "mnt-web.mount": "active"}
+
+
+def removed_and_installed(node: Machine, deb: Path) -> None:
+    node.run("dpkg", "-r", "drbdocfs-boot")
+    assert world.states(node, [FOLLOW]) == {FOLLOW: "inactive"}
+    install(node, deb)
+
+
+def removal_that_fails(node: Machine, deb: Path) -> None:
+    script = node.root / "var/lib/dpkg/info/drbdocfs-boot.prerm"
+    text = script.read_text(encoding="utf-8")
+    script.write_text(text.replace("\nexit 0\n", "\nexit 1\n"), encoding="utf-8")
+    assert node.call("dpkg", "-r", "drbdocfs-boot").returncode != 0
+    script.write_text(text, encoding="utf-8")
+
+
+Change = Callable[[Machine, Path], None]
+CHANGES = [removed_and_installed, removal_that_fails]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_stack_that_is_up_is_followed_again(node: Machine, deb: Path, change: Change) -> None:
+    world.configure(node, world.stack("web"))
+    node.boot()
+    calls = world.changes(world.calls(node))
+    before = node.show(FOLLOW, "MainPID")
+    change(node, deb)
+    assert node.show(FOLLOW, "ActiveState") == ["active"]
+    assert node.show(FOLLOW, "MainPID") != before
+    assert world.changes(world.calls(node)) == calls
+    assert set(world.states(node, world.units("web")).values()) == {"active"}
+    assert node.call("drbdocfs", "status").returncode == 0
+    node.systemctl("stop", FOLLOW)
+    done = node.call("drbdocfs", "status")
+    assert (done.returncode, "drbdocfs-follow.service does not run" in done.stdout) == (1, True), done.stdout
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_late_stack_comes_up_all_the_same(node: Machine, deb: Path, change: Change) -> None:
+    late(node)
+    change(node, deb)
+    assert node.show(FOLLOW, "ActiveState") == ["active"]
+    world.plan(node, READY)
+    comes_up(node)
+
+
+def test_nothing_is_followed_where_nothing_is_up(node: Machine, deb: Path) -> None:
+    world.configure(node, world.stack("web"))
+    node.boot()
+    node.systemctl("stop", "drbdocfs.target")
+    node.settle()
+    removed_and_installed(node, deb)
+    assert node.show(FOLLOW, "ActiveState") == ["inactive"]

@@ -238,6 +238,51 @@ def test_stopped_by_the_administrator() -> None:
     assert report.word(report.stack_report(STACK, units(**{**DOWN, "attach": ("active", "", "")}), None)) == "down"
 
 
+def followed(active: str, job: str = "") -> dict[str, UnitState]:
+    return {report.FOLLOW: UnitState(report.FOLLOW, "loaded", active, "", "", "", 0, job)}
+
+
+@pytest.mark.parametrize(
+    ("active", "job", "known"),
+    [
+        ("active", "", True),
+        ("activating", "", True),  # and while systemd waits to start it again
+        ("inactive", "start", True),  # at a boot, after all stacks
+        ("deactivating", "restart", True),
+        ("deactivating", "stop", False),
+        ("inactive", "", False),
+        ("failed", "", False),
+        ("unknown", "", None),
+    ],
+)
+def test_a_stack_that_is_up_and_that_nobody_follows(active: str, job: str, known: bool | None) -> None:
+    one = report.stack_report(STACK, {**units(), **followed(active, job)}, None, mount=SPACE)
+    assert (one.state, one.followed) == ("up", known)
+    assert report.unfollowed(one) == (known is False)
+    text = report.as_text([one], ())
+    assert ("\n  follow   drbdocfs-follow.service does not run\n" in text) == (known is False)
+    assert ("what to do: 'systemctl start drbdocfs-follow.service'" in text) == (known is False)
+    said = "up: follow: drbdocfs-follow.service does not run" if known is False else "up"
+    assert report.summary(one) == said
+
+
+def test_a_late_stack_that_nobody_waits_for() -> None:
+    wait = waiting(after=600, STATE="late")
+    one = report.stack_report(STACK, {**units(**FAILED), **followed("inactive")}, about(), wait)
+    text = report.as_text([one], ())
+    assert "\n  late     does not wait any more: drbdocfs-follow.service does not run; waiting for server2" in text
+    assert "what to do: 'systemctl start drbdocfs-follow.service'" in text
+    assert "in the background" not in text
+    assert report.summary(one).startswith("late: does not wait any more: drbdocfs-follow.service does not run;")
+
+
+def test_nobody_has_to_follow_what_was_stopped() -> None:
+    down = dict.fromkeys(("loop", "attach", "wait", "promote", "o2cb", "mount"), ("inactive", "success", ""))
+    one = report.stack_report(STACK, {**units(**down), **followed("inactive")}, None)
+    assert one.followed is False
+    assert "follow" not in report.as_text([one], ())
+
+
 def test_summary_of_a_failed_layer() -> None:
     one = report.stack_report(STACK, units(loop=("failed", "exit-code", "/drbd-loop.img is not there")), None)
     assert report.summary(one) == "failed: loop: /drbd-loop.img is not there"
@@ -561,7 +606,7 @@ def test_json_has_every_key() -> None:
     stack = json.loads(json.dumps(report.as_json([full()], ())))["stacks"][0]
     assert set(stack) == {
         "name", "state", "mountpoint", "device", "resource", "cluster", "layers", "drbd", "waiting", "alone", "o2cb",
-        "mount", "unreadable", "fencing", "survivor",
+        "mount", "unreadable", "fencing", "survivor", "followed",
     }  # fmt: skip
     assert stack["drbd"]["out_of_sync"] == 0
     assert stack["drbd"]["resync"] is None

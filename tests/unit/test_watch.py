@@ -130,6 +130,22 @@ def test_no_module_is_a_sentence(up: Box, monkeypatch: pytest.MonkeyPatch, capsy
     assert "drbdocfs: the kernel module drbd is not loaded and could not be\n" in capsys.readouterr().err
 
 
+def test_up_and_not_followed(up: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Asked with the layers, in the same question."""
+    assert shown(capsys)["followed"] is True
+    asked = []
+
+    def without(names: list[str]) -> dict[str, UnitState]:
+        asked.append(names)
+        follow = "drbdocfs-follow.service"
+        return {n: UnitState(n, "loaded", "inactive" if n == follow else "active", "", "", "", 1) for n in names}
+
+    monkeypatch.setattr(systemd, "states", without)
+    found = shown(capsys, 1)
+    assert (found["state"], found["followed"]) == ("up", False)
+    assert len(asked) == 1
+
+
 def test_a_file_system_that_does_not_answer(
     up: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
