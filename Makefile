@@ -24,7 +24,7 @@ SETUP := packaging/setup-machine
 
 # The directories of tests in the order in which they run: the quick ones first.
 QUICK := $(wildcard tests/unit tests/generator)
-SHELL_SCRIPTS := $(SETUP) packaging/other-units packaging/renew-follow packaging/source-tree packaging/version packaging/build-dist packaging/build-deb packaging/build-rpm packaging/chroot packaging/clean-build .ci/run \
+SHELL_SCRIPTS := $(SETUP) packaging/other-units packaging/renew-follow packaging/what-stays packaging/source-tree packaging/version packaging/build-dist packaging/build-deb packaging/build-rpm packaging/chroot packaging/clean-build .ci/run \
 	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm $(addprefix packaging/debian/tests/,command generator) \
 	$(wildcard tests/*.sh tests/*/*.sh tests/*/*/*.sh)
 # Python without a suffix, which mypy does not find by itself.

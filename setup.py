@@ -37,7 +37,7 @@ LIBRARY_LINE = re.compile(r"^LIBRARY = .*$", re.MULTILINE)
 SELF_CONTAINED = ("libexec/witness", "libexec/data-check")
 
 # What both packages run when they are installed or removed.
-FOR_SCRIPTLETS = ("other-units", "renew-follow")
+FOR_SCRIPTLETS = ("other-units", "renew-follow", "what-stays")
 
 # What belongs into the private directory. Anything else found there (byte code, an editor's backup) stays out.
 LIBRARY_SUFFIXES = (".py", ".configspec")

@@ -56,7 +56,7 @@ def enabled_and_down(node: Node) -> None:
 def remove(node: Node, command: str) -> None:
     """It says what stays up, which is then taken down by hand."""
     said = node.run(command, timeout=240)
-    assert "these stacks stay up and mounted: drbdocfs@web.target" in said, said
+    assert "these stacks stay Primary, and mounted where they are mounted: web" in said, said
     assert stack.is_mounted(node), "removing the package unmounted the file system"
     node.run(
         f"umount {MOUNTPOINT} && o2cb unregister-cluster web && drbdadm secondary r0 && drbdadm down r0"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.package import others
+from tests.package import others, stays
 from tests.package.scratch import Scratch
 from tests.package.test_deb import TRY_RESTART
 
@@ -44,3 +44,7 @@ def test_install_and_erase(scratch: Scratch, rpm: Path) -> None:
 
 def test_the_first_installation_says_what_else_is_enabled_and_leaves_it(scratch: Scratch, rpm: Path) -> None:
     others.check(scratch, rpm, "rpm --nodeps --upgrade --replacepkgs", "rpm --nodeps --erase drbdocfs-boot")
+
+
+def test_removal_says_what_stays_mounted(scratch: Scratch, rpm: Path) -> None:
+    stays.check_layers(scratch, rpm, "rpm --nodeps --install", "rpm --nodeps --erase drbdocfs-boot")
