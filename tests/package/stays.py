@@ -40,3 +40,36 @@ def check_layers(scratch: Scratch, package: Path, install: str, remove: str) -> 
     assert "unmount them before, or install it again and 'drbdocfs stop'.\n" in said, said
     quiet = (scratch.shared / "quiet").read_text(encoding="utf-8")
     assert "stay" not in quiet, quiet
+
+
+_RESOURCE = """\
+resource r0 {
+    net { fencing resource-and-stonith; }
+    handlers { fence-peer "/usr/libexec/drbdocfs-boot/fence-peer"; }
+}
+"""
+
+
+def check_handler(scratch: Scratch, package: Path, install: str, remove: str) -> None:
+    """Remove it while files of DRBD's name its fence-peer handler."""
+    (scratch.shared / "r0.res").write_text(_RESOURCE, encoding="utf-8")
+    scratch.run(
+        f"""
+        mkdir -p /etc/drbd.d
+        cp /scratch/r0.res /etc/drbd.d/r0.res
+        cp /scratch/r0.res '/etc/drbd.d/second one.res'
+        sed 's/^/# /' /scratch/r0.res >/etc/drbd.d/old.res
+        {install} /scratch/{package.name}
+        {remove} >/scratch/said 2>&1
+        rm /etc/drbd.d/r0.res '/etc/drbd.d/second one.res'
+        {install} /scratch/{package.name}
+        {remove} >/scratch/quiet 2>&1
+        """,
+        package,
+    )
+    said = (scratch.shared / "said").read_text(encoding="utf-8")
+    assert "these files still name it: /etc/drbd.d/r0.res /etc/drbd.d/second one.res\n" in said, said
+    assert "'fence-peer' and 'fencing'" in said, said
+    assert "'drbdadm adjust'" in said, said
+    quiet = (scratch.shared / "quiet").read_text(encoding="utf-8")
+    assert "fence-peer" not in quiet, quiet

@@ -244,6 +244,10 @@ def test_removal_says_what_stays_mounted(scratch: Scratch, deb: Path) -> None:
     stays.check_layers(scratch, deb, "dpkg --force-depends --install", "dpkg --remove drbdocfs-boot")
 
 
+def test_removal_names_the_files_that_have_its_handler(scratch: Scratch, deb: Path) -> None:
+    stays.check_handler(scratch, deb, "dpkg --force-depends --install", "dpkg --remove drbdocfs-boot")
+
+
 def test_debian_tests_pass_on_the_installed_package(scratch: Scratch, deb: Path) -> None:
     """As autopkgtest would run them."""
     shutil.copytree(TOP / "packaging/debian/tests", scratch.shared / "tree/debian/tests")

@@ -48,3 +48,7 @@ def test_the_first_installation_says_what_else_is_enabled_and_leaves_it(scratch:
 
 def test_removal_says_what_stays_mounted(scratch: Scratch, rpm: Path) -> None:
     stays.check_layers(scratch, rpm, "rpm --nodeps --install", "rpm --nodeps --erase drbdocfs-boot")
+
+
+def test_removal_names_the_files_that_have_its_handler(scratch: Scratch, rpm: Path) -> None:
+    stays.check_handler(scratch, rpm, "rpm --nodeps --install", "rpm --nodeps --erase drbdocfs-boot")
