@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from setuptools import Command, find_packages, setup
-from setuptools.errors import SetupError
+
+try:
+    from setuptools.errors import SetupError
+except ImportError:  # setuptools before 59, as Oracle Linux 9 has it
+    from distutils.errors import DistutilsSetupError as SetupError  # type: ignore[assignment]
 
 SOURCE = Path(__file__).resolve().parent
 PACKAGE = "drbdocfs_boot"

@@ -82,6 +82,26 @@ def test_install_system_with_other_places(tree: Path, tmp_path: Path) -> None:
                 assert place not in text, path
 
 
+def test_install_system_by_an_old_setuptools(tree: Path, tmp_path: Path) -> None:
+    """Oracle Linux 9 has version 53, without setuptools.errors; what the command refuses it refuses there, too."""
+    # setuptools itself is imported before: the one of today needs the module.
+    (tree / "old.py").write_text(
+        "import runpy, sys, setuptools\n"
+        "sys.modules['setuptools.errors'] = None\n"
+        "sys.argv[0] = 'setup.py'\n"
+        "runpy.run_path('setup.py', run_name='__main__')\n",
+        encoding="utf-8",
+    )
+    command = [PYTHON, "old.py", "--quiet", "install_system"]
+    root = tmp_path / "root"
+    done = subprocess.run([*command, f"--root={root}"], cwd=tree, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (root / "usr/share/drbdocfs-boot/drbdocfs_boot/__init__.py").is_file()
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "install_system needs --root=DIR" in done.stderr) == (1, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("lines", ["", 'LIBRARY = "a"\nLIBRARY = "b"\n'])
 def test_a_script_without_one_library_line_fails_the_build(tree: Path, tmp_path: Path, lines: str) -> None:
     (tree / "libexec/odd").write_text("#!/usr/bin/python3 -IS\n" + lines, encoding="utf-8")
