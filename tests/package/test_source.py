@@ -158,6 +158,33 @@ def test_make_dist_has_all_sources_and_gives_the_same_bytes_everywhere(tree: Pat
     assert _dist(tmp_path / top, tmp_path / "second").read_bytes() == tarball.read_bytes()
 
 
+def test_sources_below_another_repository_are_none_of_its(tree: Path, tmp_path: Path) -> None:
+    """What it ignores, and what it has besides them, does not count: tmp_path is the other one's top."""
+    (tmp_path / ".gitignore").write_text("tree/\n", encoding="utf-8")
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True, timeout=60)
+    target = tmp_path / "copy"
+    subprocess.run(["sh", str(tree / "packaging/source-tree"), str(target)], check=True, timeout=60)
+    assert {p.relative_to(target) for p in target.rglob("*")} == {p.relative_to(tree) for p in tree.rglob("*")}
+
+
+def test_a_copy_without_setup_py_fails(tree: Path, tmp_path: Path) -> None:
+    (tree / "setup.py").unlink()
+    command = ["sh", str(tree / "packaging/source-tree"), str(tmp_path / "copy")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, f"source-tree: {tree} has no setup.py among its files\n")
+
+
+@pytest.mark.parametrize("git", [True, False])
+@pytest.mark.parametrize("place", ["out", "*[o] ut", "."])
+def test_what_is_made_in_the_sources_is_none_of_them(tree: Path, tmp_path: Path, place: str, git: bool) -> None:
+    if git:
+        subprocess.run(["git", "init", "--quiet", str(tree)], check=True, timeout=60)
+    expected = _dist(tree, tmp_path / "elsewhere").read_bytes()
+    for _ in range(1 if place == "." else 2):  # what is beside the sources is taken for one of them
+        subprocess.run(["sh", "packaging/build-dist", place], cwd=tree, check=True, timeout=300)
+        assert next((tree / place).glob("*.tar.gz")).read_bytes() == expected
+
+
 @pytest.mark.parametrize("source", ["checkout", "tarball"])
 def test_pip_installs_the_library_alone(tree: Path, tmp_path: Path, source: str) -> None:
     what = tree if source == "checkout" else _dist(tree, tmp_path / "dist")
