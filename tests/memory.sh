@@ -15,13 +15,43 @@ usable() {
     ! findmnt --noheadings --output OPTIONS --target "$memory" | grep -qw noexec
 }
 
+place=
+child=
+
+# shellcheck disable=SC2317 # called by the traps
+clear_up() {
+    # A process of the tests may still be writing there while it ends.
+    [ -z "$place" ] || rm -rf "$place" 2>/dev/null || { sleep 1 && rm -rf "$place"; }
+}
+
+# A signal that this process alone gets, as from a CI that ends a job, goes on to the tests.
+# shellcheck disable=SC2317
+pass_on() {
+    [ -n "$child" ] || exit $((128 + $2))
+    # A terminal has sent it to them as well, and pytest takes a second one for impatience.
+    [ "$1" = INT ] && [ -t 0 ] || kill -s "$1" "$child" 2>/dev/null || :
+}
+
+trap clear_up EXIT
+trap 'pass_on HUP 1' HUP
+trap 'pass_on INT 2' INT
+trap 'pass_on TERM 15' TERM
+
 if usable; then
     # A short name: that of a socket in it has 108 bytes at most.
     place=$(mktemp -d "$memory/t.XXXXXX")
-    trap 'rm -rf "$place"' EXIT
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
     set -- "$@" --basetemp="$place"
 fi
-"$@"
+# In the background, for while a shell waits for a program in the foreground it runs no trap. There it would have no standard input, and
+# would not be interrupted.
+exec 3<&0
+env --default-signal=INT,QUIT "$@" <&3 3<&- &
+child=$!
+code=0
+wait "$child" || code=$?
+# A trap has ended that wait, but not the tests.
+while kill -s 0 "$child" 2>/dev/null; do
+    code=0
+    wait "$child" || code=$?
+done
+exit "$code"
