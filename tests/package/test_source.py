@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import drbdocfs_boot
-from tests.package.scratch import TOP
+from tests.package.scratch import TOP, output
 
 PYTHON = "/usr/bin/python3"
 
@@ -183,6 +183,19 @@ def test_what_is_made_in_the_sources_is_none_of_them(tree: Path, tmp_path: Path,
     for _ in range(1 if place == "." else 2):  # what is beside the sources is taken for one of them
         subprocess.run(["sh", "packaging/build-dist", place], cwd=tree, check=True, timeout=300)
         assert next((tree / place).glob("*.tar.gz")).read_bytes() == expected
+
+
+@pytest.mark.parametrize("kind", ["deb", "rpm"])
+def test_a_package_is_the_same_from_a_path_with_a_space_and_by_another_time(
+    request: pytest.FixtureRequest, tree: Path, tmp_path: Path, kind: str
+) -> None:
+    """By the caller's SOURCE_DATE_EPOCH."""
+    package: Path = request.getfixturevalue(kind)
+    there = tmp_path / "with a space"
+    tree.rename(there)
+    environment = {"PATH": "/usr/bin:/bin", "SOURCE_DATE_EPOCH": "1000000000", "TMPDIR": str(tmp_path)}
+    output(["sh", str(there / f"packaging/build-{kind}")], timeout=600, env=environment)
+    assert (there / "dist" / package.name).read_bytes() == package.read_bytes()
 
 
 @pytest.mark.parametrize("source", ["checkout", "tarball"])
