@@ -10,6 +10,7 @@ CONFIGURATION = "configuration"  # the nodes' settings do not fit together
 UNRELATED = "unrelated"  # the disks have no data generation in common
 TOO_SMALL = "too-small"  # one disk is too small for the other's data
 BY_HAND = "by-hand"
+DECLINED = "declined"  # by the peer, whose own log says why
 
 # Part of a message -> what it says.  A new attempt to connect forgets what went before, and so do a new resource and a
 # handshake: what went wrong on the way to it is over.
@@ -36,6 +37,10 @@ _NOT_BY_HAND = frozenset(
         "TearDown",
     )
 )  # fmt: skip
+# DRBD 9, where the two decide together: a peer that is Primary and would have to be resynchronized ("I shall become
+# SyncTarget, but I am primary!") makes this node hang up for good, which with 8.4 only that peer does.  A promotion may
+# be declined in the same words.
+_DECLINED, _BY_THE_PEER = "Declined by peer", "[connect-failed]"
 # An attempt to connect that 8.4 will not make again; the second is said of every call for a socket that fails.
 _GAVE_UP = ("Discarding network configuration", " failed, err = ")
 
@@ -49,7 +54,7 @@ def why_stand_alone(lines: "list[str]", resource: str, minors: "list[str]") -> s
     beginnings = [f"drbd {resource}:", f"drbd {resource} ", f"drbd {resource}/"]
     beginnings += [f"block drbd{minor}:" for minor in minors]
     reason = ""
-    gave_up = False
+    gave_up = declined = False
     for line in lines:
         if not line.startswith(tuple(beginnings)):
             continue
@@ -57,7 +62,11 @@ def why_stand_alone(lines: "list[str]", resource: str, minors: "list[str]") -> s
             if words in line:
                 reason = meaning
                 gave_up = gave_up and bool(meaning)
+                declined = declined and bool(meaning)
+        declined = declined or _DECLINED in line
         gave_up = gave_up or any(words in line for words in _GAVE_UP)
+        if _LEAVES in line and not reason and declined and _BY_THE_PEER in line:
+            reason = DECLINED
         if _LEAVES in line and not reason and not gave_up and _told_to(line):
             reason = BY_HAND
     return reason

@@ -42,7 +42,7 @@ MESSAGE_ID = (
     Kind("d8fdc5b6b7994babab051bf96afae0f5", "address-lost", WARNING, "{reason}"),
     Kind("efbb71b51a3a4859a57b095ff571ee99", "disconnected", WARNING, "{reason}"),
     Kind("ac7d1d884572481e8a421e5f2b7eecbb", "connecting-again", NOTICE,
-         "the address {address} is back: connecting {resource} again"),
+         "{reason}: connecting {resource} again"),
     Kind("cedd0ec17c0c4a7c88be584ed7ed5f0c", "io-suspended", ERROR, "I/O of {resource} is suspended ({reason})"),
     Kind("d1ead41792e14d5f8c8a8a9e62bb0ef2", "io-resumed", NOTICE,
          "I/O of {resource} goes on again, after {duration}"),

@@ -214,6 +214,13 @@ def peers_present(state: State) -> bool:
 
 def _stand_alone(resource: str, why: str) -> Verdict:
     text = f"{resource} is StandAlone: DRBD has dropped the connection to the peer and does not try again"
+    if why == kernellog.DECLINED:
+        return Verdict(
+            STAND_ALONE,
+            f"{resource} is StandAlone: the peer has declined the connection",
+            "drbdocfs-follow.service tries it again; 'journalctl -k -g drbd' on the peer says why. A peer that is still"
+            " Primary with older data connects when O2CB has reset it, or after 'drbdocfs stop' and 'start' there",
+        )
     again = f"'drbdadm adjust {resource}' on both"
     known = {
         kernellog.AUTHENTICATION: (

@@ -21,7 +21,7 @@ import select
 import sys
 import time
 
-from drbdocfs_boot import metrics, mistake, observe
+from drbdocfs_boot import kernellog, metrics, mistake, observe
 from drbdocfs_boot.escape import Unwritable, mount_unit
 from drbdocfs_boot.events import State, parse
 from drbdocfs_boot.exits import EX_SOFTWARE
@@ -39,6 +39,7 @@ from drbdocfs_boot.verdict import (
     READY,
     RESYNCING,
     SPLIT_BRAIN,
+    STAND_ALONE,
     STARTING,
     Policy,
     Verdict,
@@ -84,11 +85,11 @@ class Stack:
         "booting",
         "changed",
         "device",
+        "hung_up_since",
         "lacks",
         "layers",
         "name",
         "news",
-        "no_address_since",
         "observer",
         "peer",
         "proof",
@@ -128,7 +129,7 @@ class Stack:
         self.refused = ""
         self.adjusted: "float | None" = None  # when it was told to connect again, and how often without success
         self.tries = 0
-        self.no_address_since: "float | None" = None
+        self.hung_up_since: "float | None" = None
         self.booting = False  # a wait is there, which connects again by itself
         self.waiter = ""  # its process
         self.apart_due: "float | None" = None
@@ -448,10 +449,11 @@ class Follow:
     # --- action ---
 
     def _act(self, stack: Stack, now: float) -> None:
-        if stack.verdict.kind != NO_ADDRESS or stack.booting:
-            stack.no_address_since = None
+        declined = stack.verdict.kind == STAND_ALONE and stack.why == kernellog.DECLINED
+        if (stack.verdict.kind != NO_ADDRESS and not declined) or stack.booting:
+            stack.hung_up_since = None
         else:
-            self._connect_again(stack, now)
+            self._connect_again(stack, now, declined)
         if stack.waiting is not None:
             if _may_start(stack):
                 self._start(stack, now, stack.verdict.reason)
@@ -484,13 +486,14 @@ class Follow:
         except OSError as error:
             _say(f"<4>{stack.name}: {HANDLER}: {error.strerror}")
 
-    def _connect_again(self, stack: Stack, now: float) -> None:
-        """StandAlone for want of an address: connect as soon as it is there."""
+    def _connect_again(self, stack: Stack, now: float, declined: bool) -> None:
+        """StandAlone for want of an address: connect as soon as it is there.  Or because the peer has declined: what it
+        says may be another word a moment later, for one that is frozen with older data is reset, and comes back."""
         own = stack.attach.get("ADDRESS", "")
         if not own:
             return
-        if stack.no_address_since is None:
-            stack.no_address_since = now
+        if stack.hung_up_since is None:
+            stack.hung_up_since = now
         if not self._listening() or now < self._connect_due(stack) or not address.present(own):
             return
         if records.read(stack.name, "attach") is None:
@@ -498,7 +501,8 @@ class Follow:
         stack.adjusted = now
         stack.tries += 1
         fields = {"stack": stack.name, "resource": stack.resource, "peer": stack.peer or "the peer"}
-        self._tell([Message("connecting-again", address=own, **fields)])
+        why = "the peer had declined it" if declined else f"the address {own} is back"
+        self._tell([Message("connecting-again", reason=why, **fields)])
         try:
             result = drbd.adjust(stack.resource)
             said = "" if result.code == 0 else f"'drbdadm adjust' exited with {result.code}: {result.said}"
@@ -513,7 +517,7 @@ class Follow:
 
     def _connect_due(self, stack: Stack) -> float:
         """Not while somebody else connects (an attach, the administrator), and not at full speed."""
-        since = stack.no_address_since or 0.0
+        since = stack.hung_up_since or 0.0
         if stack.adjusted is None:
             return since + observe.SETTLE
         pause = min(CONNECT_LAST, CONNECT_AGAIN * 2.0 ** min(stack.tries - 1, 8))
@@ -725,8 +729,8 @@ class Follow:
                 found.append(left)
             if _may_start(stack) if stack.waiting is not None else stack.lacks and address.present(stack.lacks):
                 found.append(self._start_due(stack))
-            if stack.no_address_since is not None and self._connect_due(stack) > now:
-                found.append(self._connect_due(stack))  # after that it is the address that is waited for
+            if stack.hung_up_since is not None and self._connect_due(stack) > now:
+                found.append(self._connect_due(stack))  # after that an address is waited for, or news of the last try
             found.append(stack.apart_due)
             if stack.verdict.kind == READY and stack.release_due is not None:
                 found.append(stack.release_due)

@@ -387,6 +387,32 @@ def test_disconnected_by_hand(line: str) -> None:
     assert kernellog.why_stand_alone([line, again, failed, *LEAVES_84], "r0", ["0"]) == kernellog.UNRELATED
 
 
+# A node that went on by its fence-peer handler, when its peer, frozen and not reset yet, can reach it again (seen).
+DECLINED_9 = [
+    "drbd r0 server2: Handshake to peer 1 successful: Agreed network protocol version 124",
+    "drbd r0: Preparing cluster-wide state change 134552280: 0->1 role( Primary ) conn( Connected )",
+    "drbd r0/0 drbd0 server2: uuid_compare()=source-use-bitmap by rule=bitmap-self",
+    "drbd r0: Declined by peer server2 (id: 1), see the kernel log there",
+    "drbd r0: Aborting cluster-wide state change 134552280 (56ms) rv = -10",
+    "drbd r0 server2: conn( Connecting -> Disconnecting ) [connect-failed]",
+    "drbd r0 server2: conn( Disconnecting -> StandAlone ) [disconnected]",
+]
+
+
+def test_declined_by_the_peer() -> None:
+    assert kernellog.why_stand_alone(DECLINED_9, "r0", ["0"]) == kernellog.DECLINED
+    # What this node has found itself is the better word.
+    found = ["drbd r0/0 drbd0: Split-Brain detected but unresolved, dropping connection!"]
+    assert kernellog.why_stand_alone(
+        [*DECLINED_9[:3], *found, *DECLINED_9[3:]], "r0", ["0"]
+    ) == kernellog.SPLIT_BRAIN
+    # A promotion that was declined, and a disconnect by hand after it.
+    by_hand = "drbd r0 server2: conn( Connected -> Disconnecting ) peer( Primary -> Unknown ) [disconnect]"
+    assert kernellog.why_stand_alone([DECLINED_9[3], by_hand], "r0", ["0"]) == kernellog.BY_HAND
+    again = "drbd r0 server2: conn( StandAlone -> Unconnected ) [connect]"
+    assert kernellog.why_stand_alone([*DECLINED_9, again, *DECLINED_9[-2:]], "r0", ["0"]) == ""
+
+
 def test_a_disconnect_by_hand_after_an_attempt_that_failed_is_by_hand() -> None:
     lines = ["drbd r0: Authentication of peer failed", *GIVES_UP_84, "drbd r0: conn( StandAlone -> Unconnected ) "]
     by_hand = "drbd r0: conn( WFConnection -> Disconnecting ) "

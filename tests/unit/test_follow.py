@@ -16,6 +16,7 @@ import pytest
 from drbdocfs_boot.tools import records
 
 from .conftest import Box
+from .test_events import DECLINED_9
 
 TOP = Path(__file__).parents[2]
 READY = (
@@ -604,6 +605,17 @@ def test_connects_again_when_the_address_is_there(service: Service) -> None:
     service.until(lambda: "web: the address 127.0.0.1 is back: connecting r0 again" in service.texts)
     time.sleep(1)
     assert len(adjusts(service)) == 1
+
+
+def test_connects_again_what_the_peer_has_declined_until_it_does_not(service: Service) -> None:
+    """DRBD 9: a peer that is frozen with older data declines until it is reset, and the node that went on hangs up."""
+    attached()
+    lines = (f"3,{number},2,-;{line}\n" for number, line in enumerate(DECLINED_9, 1))
+    service.box.write("/dev/kmsg", "".join(lines))
+    service.stream(STAND_ALONE)
+    service.start(program=[*PYTHON, QUICK.replace("del sys", "follow.CONNECT_AGAIN = 0.5; del sys")])
+    service.until(lambda: len(adjusts(service)) >= 2)
+    assert "web: the peer had declined it: connecting r0 again" in service.texts
 
 
 ATTACHED = "6,1,2,-;drbd r0: Starting worker thread (from drbdsetup-84 [511])\n"

@@ -170,6 +170,7 @@ def test_a_disk_that_is_gone_goes_before_all_else(driver: str, disk: str) -> Non
         (kernellog.UNRELATED, "; the two disks have no data in common", "nothing was discarded"),
         (kernellog.TOO_SMALL, "; a disk is smaller than the other node's data", "has the sizes"),
         (kernellog.BY_HAND, "; it was disconnected by hand", "'drbdadm connect r0'"),
+        (kernellog.DECLINED, "the peer has declined the connection", "tries it again"),
         ("", "does not try again", "the kernel log says why, if anything does"),
     ],
 )
