@@ -334,6 +334,10 @@ class Handler:
         """Let the other one go first; then the exit status where there is nothing left to decide."""
         if time.monotonic() < until and self.wait("head start", until, reason):
             return self.back()
+        return self.decided()
+
+    def decided(self) -> "int | None":
+        """The exit status where nothing is left to decide: the link is back, or this node may not go on any more."""
         found = self.situation()
         if found == BACK:
             return self.back()
@@ -428,8 +432,12 @@ class Handler:
         until = max(self.began + plan.end, time.monotonic() + plan.decide)
         told = ""
         while True:
-            if self.wait("lock", time.monotonic(), f"the lock at {stack.witness}"):
-                return self.back()
+            self.record("lock", until, f"the lock at {stack.witness}")
+            self.look(0.0)
+            # Each time: a witness that does not answer at first leaves time for a disk to fail.
+            status = self.decided()
+            if status is not None:
+                return status
             left = until - time.monotonic()
             if left <= 0:
                 return self.frozen(f"the witness {stack.witness} has not answered: {told}")

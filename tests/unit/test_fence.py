@@ -565,6 +565,15 @@ def test_a_witness_that_does_not_answer_is_asked_again_with_the_same_word(node: 
     assert len(locks.asked) == 2
 
 
+def test_a_disk_that_fails_while_the_witness_does_not_answer_gets_no_lock(node: Node, locks: Locks) -> None:
+    """The peer, which has the good disk, would get none any more, and both would stay frozen."""
+    locks.answers = [witness.Answer(witness.ERROR, said="no route"), witness.Answer(witness.TAKEN)]
+    node.box.write("/more", "sleep 0.5; echo 'change device name:r0 volume:0 minor:0 disk:Failed'\n")
+    assert node.call() == 1
+    assert len(locks.asked) == 1
+    assert "the local disk is Failed" in node.words("fence-frozen")
+
+
 def test_without_an_answer_nobody_goes_on_and_it_ends(node: Node, locks: Locks) -> None:
     locks.answers = [witness.Answer(witness.ERROR, said="no route to host")]
     node.box.write(f"{PLACE}/idle_timeout_ms", "5000\n")
