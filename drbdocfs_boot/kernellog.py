@@ -37,10 +37,11 @@ _NOT_BY_HAND = frozenset(
         "TearDown",
     )
 )  # fmt: skip
-# DRBD 9, where the two decide together: a peer that is Primary and would have to be resynchronized ("I shall become
-# SyncTarget, but I am primary!") makes this node hang up for good, which with 8.4 only that peer does.  A promotion may
-# be declined in the same words.
-_DECLINED, _BY_THE_PEER = "Declined by peer", "[connect-failed]"
+# DRBD 9, where the two decide together: a peer that is Primary and would have to be resynchronized (_BEHIND is what it
+# says itself) makes this node hang up for good as well, which with 8.4 only that peer does.  Which words this node has
+# for it depends on who has begun; a promotion may be declined in the first ones, too.
+_DECLINED, _FAILED, _HUNG_UP = "Declined by peer", "[connect-failed]", "[receive-disconnect]"
+_BEHIND = "I shall become SyncTarget"
 # An attempt to connect that 8.4 will not make again; the second is said of every call for a socket that fails.
 _GAVE_UP = ("Discarding network configuration", " failed, err = ")
 
@@ -54,7 +55,7 @@ def why_stand_alone(lines: "list[str]", resource: str, minors: "list[str]") -> s
     beginnings = [f"drbd {resource}:", f"drbd {resource} ", f"drbd {resource}/"]
     beginnings += [f"block drbd{minor}:" for minor in minors]
     reason = ""
-    gave_up = declined = False
+    gave_up = declined = behind = False
     for line in lines:
         if not line.startswith(tuple(beginnings)):
             continue
@@ -62,10 +63,10 @@ def why_stand_alone(lines: "list[str]", resource: str, minors: "list[str]") -> s
             if words in line:
                 reason = meaning
                 gave_up = gave_up and bool(meaning)
-                declined = declined and bool(meaning)
-        declined = declined or _DECLINED in line
+                declined, behind = declined and bool(meaning), behind and bool(meaning)
+        declined, behind = declined or _DECLINED in line, behind or _BEHIND in line
         gave_up = gave_up or any(words in line for words in _GAVE_UP)
-        if _LEAVES in line and not reason and declined and _BY_THE_PEER in line:
+        if _LEAVES in line and not reason and not behind and (_HUNG_UP in line or (declined and _FAILED in line)):
             reason = DECLINED
         if _LEAVES in line and not reason and not gave_up and _told_to(line):
             reason = BY_HAND

@@ -341,7 +341,7 @@ MESSAGES = [
     ("drbd r0: crypto_hash_setkey() failed with -22", GIVES_UP_84, ""),
     ("drbd r0/0 drbd0 server2: I shall become SyncTarget, but I am primary!", LEAVES_9, ""),
     ("drbd r0 server2: meta connection shut down by peer.",
-     ("drbd r0 server2: conn( Connecting -> Disconnecting ) [receive-disconnect]",), ""),
+     ("drbd r0 server2: conn( Connecting -> Disconnecting ) [receive-disconnect]",), kernellog.DECLINED),
 ]  # fmt: skip
 
 
@@ -399,8 +399,23 @@ DECLINED_9 = [
 ]
 
 
+# The same where the peer has begun.
+HUNG_UP_9 = [
+    *DECLINED_9[:1],
+    DECLINED_9[2],
+    "drbd r0 server2: Aborting remote state change 3390550902",
+    "drbd r0 server2: conn( Connecting -> Disconnecting ) [receive-disconnect]",
+    "drbd r0 server2: conn( Disconnecting -> StandAlone ) [disconnected]",
+]
+
+
 def test_declined_by_the_peer() -> None:
     assert kernellog.why_stand_alone(DECLINED_9, "r0", ["0"]) == kernellog.DECLINED
+    assert kernellog.why_stand_alone(HUNG_UP_9, "r0", ["0"]) == kernellog.DECLINED
+    # The one that declines hears the same from the other one.
+    behind = "drbd r0/0 drbd0 server2: I shall become SyncTarget, but I am primary!"
+    for lines in (DECLINED_9, HUNG_UP_9):
+        assert kernellog.why_stand_alone([*lines[:2], behind, *lines[2:]], "r0", ["0"]) == ""
     # What this node has found itself is the better word.
     found = ["drbd r0/0 drbd0: Split-Brain detected but unresolved, dropping connection!"]
     assert kernellog.why_stand_alone(
