@@ -859,6 +859,16 @@ def test_an_order_to_go_alone_does_not_outlive_a_split_brain(drbd: Box, monkeypa
     assert records.read("web", "proceed") is None
 
 
+def test_an_order_to_go_alone_does_not_outlive_the_peers_coming(drbd: Box) -> None:
+    """It was to go on without a peer that was not there; one that comes with newer data and goes is another matter."""
+    drbd.set(BOOT_TIMEOUT="500000")
+    records.write("web", "proceed", TIME="1", WHO="root")
+    syncing = READY.replace(":Established", ":SyncTarget").replace(" disk:UpToDate", " disk:Inconsistent")
+    drbd.write("/state", syncing.format(role="Secondary"))
+    assert refusal(wait).status == 80
+    assert records.read("web", "proceed") is None
+
+
 def test_wait_that_cannot_ask_drbd_leaves_its_record_too(drbd: Box) -> None:
     drbd.tool("drbdsetup", "echo 'Could not connect' >&2; exit 20")
     assert refusal(wait).status == 69
@@ -1217,6 +1227,31 @@ def test_promotion_alone_needs_the_word_of_the_wait(drbd: Box) -> None:
     promote.start(Layer("promote", "web"))
     assert [c for c in drbd.calls if "primary" in c] == ["drbdadm primary r0"]
     assert records.read("web", "waiting") is None
+
+
+def test_alone_is_over_once_the_peer_has_come(drbd: Box) -> None:
+    drbd.write("/state", READY.format(role="Secondary"))
+    records.write("web", "alone", WHY="when_alone = always", TIME="1")
+    promote.start(Layer("promote", "web"))
+    assert records.read("web", "alone") is None
+
+
+def test_no_promotion_alone_after_a_peer_that_has_come_and_gone_again(
+    drbd: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been promoted before us, and have written since: the word of the wait is of a time before it."""
+    monkeypatch.setattr(promote, "PROMOTE_LIMIT", 1.0)
+    records.write("web", "alone", WHY="when_alone = always", TIME="1")
+    drbd.write("/state", READY.format(role="Secondary"))
+    drbd.write("/gone", ALONE.format(role="Secondary"))
+    drbd.tool(
+        "drbdadm",
+        "[ -e $ROOT/gone ] || exit 0\nmv $ROOT/gone $ROOT/state\necho '(-18) In transient state' >&2; exit 11",
+    )
+    assert refusal(promote).status == 75
+    assert [c for c in drbd.calls if "primary" in c] == ["drbdadm primary r0"]
+    assert records.read("web", "alone") is None
+    assert (records.read("web", "waiting") or {})["KIND"] == "waiting"
 
 
 def test_no_promotion_alone_with_a_disk_that_is_not_good_any_more(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
