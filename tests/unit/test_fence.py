@@ -520,6 +520,16 @@ def test_and_not_at_all_when_the_link_is_back(idle: Node, locks: Locks) -> None:
     assert idle.kinds()[-1] == "fence-back"
 
 
+def test_nor_when_its_own_disk_has_failed_meanwhile(idle: Node, locks: Locks) -> None:
+    idle.box.write(f"{PLACE}/heartbeat/dead_threshold", "3\n")
+    idle.box.write("/more", "sleep 0.5; echo 'change device name:r0 volume:0 minor:0 disk:Failed'\n")
+    assert idle.call() == 1
+    assert locks.asked == []
+    assert records.witness("web") is None
+    assert idle.kinds() == ["fence-begun", "fence-frozen"]
+    assert "the local disk is Failed" in idle.words("fence-frozen")
+
+
 def test_who_serves_nothing_is_not_told_that_o2cb_resets_it(idle: Node) -> None:
     idle.configure(survivor="server2")
     assert idle.call() == 1
@@ -545,17 +555,33 @@ def test_who_serves_or_is_about_to_does_not_wait(idle: Node, locks: Locks, file:
     assert time.monotonic() - began < 4
 
 
-def test_of_several_stacks_the_preferred_node_asks_for_all_locks_first(node: Node, locks: Locks) -> None:
-    """Here the other one is preferred: a link that comes back in its head start costs nobody anything."""
+@pytest.fixture
+def second(node: Node, locks: Locks) -> Node:
+    """Of several stacks, with the other node preferred."""
     mail = CONF.replace("[web]", "[mail]").replace("r0", "r1").replace("drbd0", "drbd1").replace("storage", "mail")
     own = f"{CONF}survivor = witness\nwitness = tie\nlink_grace = 0\n"
     node.box.write("/etc/drbdocfs/drbdocfs.conf", f"{own}{mail}survivor = witness\nwitness = tie\n")
     node.box.write("/etc/ocfs2/cluster.conf", CLUSTER.replace("number = 1", "number = 3"))
+    return node
+
+
+def test_of_several_stacks_the_preferred_node_asks_for_all_locks_first(second: Node, locks: Locks) -> None:
+    """Here the other one is preferred: a link that comes back in its head start costs nobody anything."""
+    node = second
     node.box.write("/more", f"sleep 1; cat <<'X'\n{BACK.replace('exists', 'change').replace('change -', '')}X\n")
     assert node.call() == 1
     assert locks.asked == []
     assert "head start 13.5 s" in node.words("fence-begun")
     assert node.kinds()[-1] == "fence-back"
+
+
+def test_and_the_other_one_asks_for_none_when_nothing_is_left_to_decide(
+    second: Node, locks: Locks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence.Handler, "let_first", lambda handler, until, why: handler.frozen("its disk has failed"))
+    assert second.call() == 1
+    assert locks.asked == []
+    assert second.kinds() == ["fence-begun", "fence-frozen"]
 
 
 def test_a_witness_that_does_not_answer_is_asked_again_with_the_same_word(node: Node, locks: Locks) -> None:
@@ -711,6 +737,17 @@ def test_a_peer_that_is_back_is_not_switched_off(node: Node, agent: Box) -> None
 
 def _read_again(handler: fence.Handler) -> None:
     handler.state = drbd.state(handler.resource)
+
+
+def test_a_peer_that_is_not_said_to_be_lost_any_more_is_not_switched_off(
+    node: Node, agent: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it gone on without it."""
+    monkeypatch.setattr(fence.Handler, "still_lost", lambda handler: False)
+    assert node.call() == 1
+    assert "server2 was not switched off: DRBD does not say any more" in node.words("fence-frozen")
+    assert not (agent.root / "asked").exists()
+    assert records.read("web", "survivor") is None
 
 
 def test_an_agent_that_lies_leaves_the_node_frozen(node: Node, agent: Box) -> None:
