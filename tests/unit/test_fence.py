@@ -17,6 +17,7 @@ import pytest
 from drbdocfs_boot import fencing
 from drbdocfs_boot.helpers import address, fence
 from drbdocfs_boot.messages import KINDS
+from drbdocfs_boot.tools import agent as tools_agent
 from drbdocfs_boot.tools import drbd, journal, records, witness
 from drbdocfs_boot.tools.failure import Failure
 
@@ -777,6 +778,38 @@ def test_an_agent_that_cannot_be_used_leaves_the_node_frozen(
     assert node.call() == 1
     assert words in node.words("fence-frozen")
     assert not (agent.root / "asked").exists()
+
+
+@pytest.mark.parametrize("survivor", ["witness", "power"])
+def test_while_it_asks_whoever_takes_over_does_not_count_from_its_beginning(
+    node: Node, agent: Box, monkeypatch: pytest.MonkeyPatch, survivor: str
+) -> None:
+    """The link may have been back unseen meanwhile, so the newer handler's freeze may be a new one."""
+    node.configure(survivor=survivor, **({"witness": "tie"} if survivor == "witness" else {"fence_agent": "fence_x"}))
+    handler = fence.Handler("r0")
+    handler.lock = fence._take_place(handler)
+    signed: list[str] = []
+
+    def signature() -> None:
+        signed.extend(os.pread(handler.lock, 200, 0).decode().split())
+
+    def take(*_: object) -> witness.Answer:
+        signature()
+        return witness.Answer(witness.HELD, "server2")
+
+    def switch_off(*_: object) -> bool:
+        signature()
+        return False
+
+    monkeypatch.setattr(witness, "take", take)
+    monkeypatch.setattr(tools_agent, "switch_off", switch_off)
+    try:
+        assert handler.run() == 1
+    finally:
+        handler.close()
+        os.close(handler.lock)
+    number, began = signed
+    assert (int(number), float(began)) == (os.getpid(), fence.NO_FREEZE)
 
 
 def test_the_preferred_node_goes_first(node: Node, agent: Box) -> None:
