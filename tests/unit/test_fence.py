@@ -217,9 +217,11 @@ def test_a_lost_address_is_connected_again_once_it_is_back(node: Node) -> None:
     assert [c for c in node.box.calls if "adjust" in c] == ["drbdadm adjust r0"]
 
 
-def test_a_node_that_was_chosen_before_goes_on_at_once(node: Node) -> None:
+@pytest.mark.parametrize("record", ["survivor", "alone"])
+def test_a_node_that_was_chosen_before_goes_on_at_once(node: Node, record: str) -> None:
+    """By a handler, or by its wait: either way the peer has not been in step since."""
     node.configure(grace="20s", survivor="server2")
-    records.write("web", "survivor", WHY="once")
+    records.write("web", record, WHY="once")
     node.box.write("/gi", RAN_ALONE)
     assert node.call() == 4
     assert "it was chosen before" in node.words("fence-goes-on")
@@ -635,6 +637,15 @@ def test_a_promotion_asks_the_witness_too(node: Node, locks: Locks) -> None:
     assert node.call() == 1, "a policy does not"
     locks.answers = [witness.Answer(witness.TAKEN)]
     assert node.call() == 4
+
+
+def test_the_lock_that_a_promotion_has_taken_is_to_be_given_back(node: Node, locks: Locks) -> None:
+    """Once both are in step again: nobody else knows with which nonce it was taken."""
+    node.box.write("/state", LOST.replace("role:Primary suspended:fencing", "role:Secondary suspended:no"))
+    records.write("web", "alone", WHY="goes on alone: told so by 'drbdocfs proceed'")
+    assert node.call() == 4
+    [(_, generation, _, nonce, _)] = locks.asked
+    assert records.witness("web") == ("tie", [(generation, nonce)])
 
 
 def test_the_locks_are_given_back_when_both_are_in_step(node: Node, locks: Locks) -> None:
