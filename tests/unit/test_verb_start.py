@@ -146,6 +146,12 @@ def test_a_stack_that_waits_in_the_background_is_not_stopped_already(system: Sys
     assert system.orders == [f"stop {TARGET}"]
 
 
+def test_a_stack_whose_start_is_only_queued_is_not_stopped_already(system: Systemd) -> None:
+    system.script = [{**DOWN, f"job {TARGET}": "start"}, DOWN]
+    assert main(["stop", "web"]) == 0
+    assert system.orders == [f"stop {TARGET}"]
+
+
 def test_a_failure_names_layer_reason_and_next_step(
     box: Box, system: Systemd, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -317,6 +323,14 @@ def test_what_is_started_again_meanwhile_is_not_taken_down(
 
 def test_a_cluster_that_never_came_up_is_not_taken_down(box: Box, given_up: Systemd) -> None:
     given_up.never_up = [O2CB]
+    assert main(["stop", "web"]) == 0
+    assert box.calls == ["promote stop web", "attach stop web"]
+
+
+def test_a_cluster_that_others_use_is_not_taken_down_with_what_is_left(box: Box, given_up: Systemd) -> None:
+    """It would wait for the unmount of the other stack, and the stop of this one fail."""
+    box.write("/etc/drbdocfs/drbdocfs.conf", CONFIG + DB)
+    given_up.script[0]["srv-db.mount"] = "active"
     assert main(["stop", "web"]) == 0
     assert box.calls == ["promote stop web", "attach stop web"]
 
@@ -514,6 +528,21 @@ def test_a_cluster_that_others_use_stays(box: Box, system: Systemd, capsys: pyte
     system.script = [UP, UP, {O2CB: "active", "srv-db.mount": "active"}]
     assert main(["stop", "web"]) == 0
     assert "o2cb     done     stays online: db uses it\n" in capsys.readouterr().out
+
+
+def test_a_stack_is_stopped_already_though_its_cluster_stays_for_another(
+    box: Box, system: Systemd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box.write("/etc/drbdocfs/drbdocfs.conf", CONFIG + DB)
+    system.script = [{O2CB: "active", "srv-db.mount": "active"}]
+    assert main(["stop", "web"]) == 0
+    assert capsys.readouterr().out == "web is stopped already\n"
+    assert system.orders == []
+    # Of a cluster that nobody uses there is something to stop.
+    system.looks = 0
+    system.script = [{O2CB: "active"}, {O2CB: "active"}, DOWN]
+    assert main(["stop", "web"]) == 0
+    assert system.orders == [f"stop {TARGET}"]
 
 
 def test_a_cluster_that_nobody_uses_may_take_a_moment(
