@@ -97,6 +97,18 @@ def test_a_layer_that_stays_up_when_no_job_is_left_has_failed() -> None:
     assert (step.layer, step.detail) == ("mount", "it is still up")
 
 
+def test_a_layer_whose_stop_fails_has_failed_and_one_that_had_failed_before_has_not() -> None:
+    before = units("active", attach=("failed", "not attached"))
+    now = units("inactive", attach=("failed", "not attached"))
+    name = report.layer_units(WEB)["promote"]
+    now[name] = UnitState(name, "loaded", "failed", "", "exit-code", "/dev/drbd0 is in use by tar (7)", 2)
+    steps = jobs.stopping(WEB, before, now, {})
+    assert words(steps) == "holders=done mount=done o2cb=done promote=failed wait=done attach=done loop=done"
+    step = jobs.failed(steps)
+    assert step is not None
+    assert step.detail == "/dev/drbd0 is in use by tar (7)"
+
+
 def test_down_means_every_layer() -> None:
     assert jobs.is_down(WEB, units())
     assert jobs.is_down(WEB, units(wait=("failed", "")))
