@@ -338,6 +338,15 @@ def test_a_volume_whose_peer_is_not_known_yet_is_not_ready() -> None:
     assert judge(state, "r0").kind == READY
 
 
+def test_without_any_volume_nobody_is_ready() -> None:
+    state = State()
+    state.feed("exists resource name:r0 role:Secondary suspended:no")
+    state.feed("exists connection name:r0 peer-node-id:0 conn-name:peer connection:Connected role:Secondary")
+    state.feed("exists -")
+    found = judge(state, "r0")
+    assert (found.kind, found.go, found.reason) == (WAITING, False, "waiting for a volume of r0")
+
+
 def test_every_peer_counts() -> None:
     state = read(text("drbd-9.3", "03-promote-both.server1"))
     state.feed("create connection name:r0 peer-node-id:2 conn-name:server3 connection:Connecting")
