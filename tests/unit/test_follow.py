@@ -218,6 +218,7 @@ def switches(pid: int) -> int:
 
 PRIMARY = READY.replace("role:Secondary suspended", "role:Primary suspended")
 PEER = "change peer-device name:r0 peer-node-id:0 volume:0 "
+SECOND = "exists device name:r0 volume:1 minor:1 disk:Inconsistent\nexists -\n"
 
 
 @pytest.mark.parametrize(
@@ -247,9 +248,14 @@ def test_it_is_remembered_who_has_the_data_until_the_peer_has_them_too(service: 
         (PRIMARY, GOES),
         (PRIMARY, PEER + "replication:Off peer-disk:Diskless\n"),
         (PRIMARY, PEER + "replication:WFBitMapS peer-disk:Consistent\n"),
+        (PRIMARY.replace("exists -\n", SECOND), PEER + "replication:Established peer-disk:Diskless\n"),
+        (PRIMARY, PEER + "replication:WFBitMapS peer-disk:Outdated\n"),
     ],
-    ids=["secondary", "own-disk-gone", "link-gone", "diskless-and-gone", "not-known-yet"],
-)
+    ids=[
+        "secondary", "own-disk-gone", "link-gone", "diskless-and-gone", "not-known-yet", "one-own-disk-not-whole",
+        "outdated-but-there",
+    ],
+)  # fmt: skip
 def test_of_any_other_peer_nothing_is_remembered(service: Service, begin: str, news: str) -> None:
     attached()
     service.stream(begin + news)
@@ -446,6 +452,17 @@ def test_proceed(service: Service) -> None:
     records.write("web", "proceed", TIME="1", WHO="root")
     service.wake()
     service.until(service.starts, 3)
+
+
+def test_a_service_that_is_started_again_goes_on_counting(service: Service) -> None:
+    """And so does one that takes over from a wait: the peer is missing since the boot."""
+    attached()
+    waiting(when_alone="always", timeout=60.0, began=time.monotonic() - 59)
+    began = (records.read("web", "waiting") or {})["BEGAN"]
+    service.stream(ALONE)
+    service.start()
+    service.until(service.starts, 5)
+    assert (records.read("web", "waiting") or {})["BEGAN"] == began
 
 
 def test_the_clock_begins_anew_when_the_peer_was_there(service: Service) -> None:
