@@ -18,21 +18,21 @@ WAITS = 'echo "$$ $1"; exec sleep 60'
 
 @pytest.fixture
 def running() -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [str(SCRIPT), "sh", "-c", WAITS, "sh"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    )
+    # What is ignored at its start, as HUP below nohup(1), a shell cannot catch.
+    command = ["env", "--default-signal=HUP,INT,TERM", str(SCRIPT), "sh", "-c", WAITS, "sh"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     yield process
     process.kill()
     process.wait()
 
 
 def ends(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, int, str]:
-    """Send it the signal, alone: the status in which it ends within 2 s, its child's number and directory."""
+    """Send it the signal, alone: the status in which it ends, its child's number and directory."""
     assert process.stdout is not None
     child, _, option = process.stdout.readline().strip().partition(" ")
     process.send_signal(number)
     # The child has the pipe as well: its end is the end of both.
-    process.communicate(timeout=2)
+    process.communicate(timeout=20)
     return process.returncode, int(child), option.partition("=")[2]
 
 
