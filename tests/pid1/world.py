@@ -194,7 +194,8 @@ def down(number: int) -> list[str]:
 
 REGISTER = "o2cb register-cluster web"
 UNREGISTER = "o2cb unregister-cluster web"
-NETWORK_UP = "network online link"
+NETWORK_UP = "network up link"
+NETWORK_ONLINE = "network online link"
 NETWORK_DOWN = "network down link"
 CHANGES = ("attach", "detach", "adjust", "primary", "secondary", "down", "mount", "umount", "register", "unregister")
 
@@ -235,6 +236,7 @@ def chains(numbers: Sequence[int], at_once: bool = True) -> list[list[str]]:
             rise,
             fall,
             [NETWORK_UP, rise[1]],
+            [NETWORK_ONLINE, rise[2]],
             [REGISTER, rise[4]],
             [fall[0], UNREGISTER, NETWORK_DOWN],
             [fall[2], NETWORK_DOWN],
