@@ -44,7 +44,7 @@ REPEAT ?= 3
 help:
 	@echo 'make demo        two virtual machines, the package installed, both rebooted, the file system on both'
 	@echo 'make test        check, packages, a systemd of its own, the short tests of the virtual machines'
-	@echo 'make check       linters, unit and generator tests but the exhaustive ones (under a minute)'
+	@echo 'make check       linters, unit and generator tests but the exhaustive and slow ones (under a minute)'
 	@echo 'make resilience  all tests of the virtual machines and all faults of the matrix, REPEAT=$(REPEAT) times'
 	@echo 'make matrix      the packages on Debian 12, 13 and sid: install, reboot, upgrade, stop, remove; the RPM likewise'
 	@echo 'make bench       what command, generator, wait and BOOTS=$(BOOTS) boots cost, beside other ways, into docs/benchmarks.md'
@@ -88,10 +88,10 @@ lint-tests:
 	@said=$$($(PYTHON) -m pytest -p no:cacheprovider --collect-only -qq --color=auto $(QUICK)) || \
 		{ printf '%s\n' "$$said"; exit 1; }
 
-# Quietly: a line for each of thousands of tests costs seconds. What goes through every step or many rounds is left to
+# Quietly: a line for each of thousands of tests costs seconds. What goes through every step, many rounds or seconds is left to
 # 'test': this has to end within a minute, on a busy machine and with nothing compiled yet.
 check: lint
-	tests/memory.sh $(PYTEST) --quiet $(SIDE_BY_SIDE) -m 'not exhaustive' $(QUICK)
+	tests/memory.sh $(PYTEST) --quiet $(SIDE_BY_SIDE) -m 'not exhaustive and not slow' $(QUICK)
 
 deb: setup-build
 	packaging/build-deb

@@ -178,6 +178,7 @@ def test_output_that_is_no_text_is_one_line_that_can_be_printed(agents: Agents) 
         'printf %s "$password" | base64; exit 1',
     ],
 )
+@pytest.mark.slow
 def test_the_password_is_nowhere_in_what_is_told(agents: Agents, body: str) -> None:
     agents.write(body)
     assert not agents.off(1)
@@ -223,6 +224,7 @@ def test_the_proof_is_waited_for_when_the_agent_is_done_before_the_machine_is(ag
     assert agents.actions == ["off", "status", "status", "status"]
 
 
+@pytest.mark.slow
 def test_an_agent_that_lies_is_not_believed_and_asked_until_the_limit(
     agents: Agents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +245,7 @@ def test_a_device_that_does_not_say_is_no_proof(agents: Agents) -> None:
     assert any("status: unknown and not off: exit status 1" in line for line in agents.told)
 
 
+@pytest.mark.slow
 def test_a_status_of_off_without_an_off_that_was_done_is_no_proof(agents: Agents) -> None:
     """2 is what a shell with a syntax error says, too."""
     agents.box.tool("fence_x", "if then fi")
@@ -262,6 +265,7 @@ def test_an_agent_that_fails_twice_is_tried_again(agents: Agents, monkeypatch: p
     assert agents.told[0].endswith("Connection timed out")
 
 
+@pytest.mark.slow
 def test_an_off_that_hangs_leaves_time_for_another(agents: Agents, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent, "LEAST", 0.2)
     monkeypatch.setattr(agent, "PAUSE", 0.1)

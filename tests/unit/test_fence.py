@@ -197,6 +197,7 @@ def test_a_link_that_comes_back_in_the_grace_decides_nothing(node: Node) -> None
     assert records.read("web", "fencing") is None
 
 
+@pytest.mark.slow
 def test_the_grace_is_kept(node: Node) -> None:
     node.configure(grace="1500ms", survivor="server1")
     began = time.monotonic()
@@ -204,6 +205,7 @@ def test_the_grace_is_kept(node: Node) -> None:
     assert 1.4 < time.monotonic() - began < 6
 
 
+@pytest.mark.slow
 def test_a_lost_address_is_connected_again_once_it_is_back(node: Node) -> None:
     node.configure(grace="1500ms", survivor="server1")
     node.box.write("/state", STAND_ALONE)
@@ -270,6 +272,7 @@ PROC = " 0: cs:WFConnection ro:Primary/Unknown ds:UpToDate/DUnknown C s-----\n  
         ("", 1, "fence-frozen"),
     ],
 )
+@pytest.mark.slow
 def test_a_drbdsetup_that_hangs(node: Node, proc: str, status: int, kind: str) -> None:
     """/proc/drbd tells then; where nothing tells what state the resource is in nobody goes on."""
     node.box.tool("drbdsetup", "exec sleep 30")
@@ -333,6 +336,7 @@ def await_phase(node: Node, pid: int) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_the_newest_handler_takes_over_and_the_freeze_stays_as_old_as_it_is(node: Node) -> None:
     node.configure(grace="3s", survivor="server1")
     first = start(node)
@@ -360,6 +364,7 @@ def test_what_a_handler_long_ago_has_left_does_not_make_the_freeze_older(node: N
     assert handler.began == began
 
 
+@pytest.mark.slow
 def test_of_two_that_are_called_at_the_same_instant_one_decides(node: Node) -> None:
     node.configure(grace="500ms", survivor="server1")
     for _ in range(5):
@@ -488,6 +493,7 @@ def idle(node: Node) -> Node:
     return node
 
 
+@pytest.mark.slow
 def test_who_serves_nothing_asks_for_the_lock_last(idle: Node, locks: Locks) -> None:
     began = time.monotonic()
     assert idle.call() == 4
@@ -523,6 +529,7 @@ def test_and_not_at_all_when_the_link_is_back(idle: Node, locks: Locks) -> None:
     assert idle.kinds()[-1] == "fence-back"
 
 
+@pytest.mark.slow
 def test_nor_when_its_own_disk_has_failed_meanwhile(idle: Node, locks: Locks) -> None:
     idle.box.write(f"{PLACE}/heartbeat/dead_threshold", "3\n")
     idle.box.write("/more", "sleep 0.5; echo 'change device name:r0 volume:0 minor:0 disk:Failed'\n")
@@ -603,6 +610,7 @@ def test_a_disk_that_fails_while_the_witness_does_not_answer_gets_no_lock(node: 
     assert "the local disk is Failed" in node.words("fence-frozen")
 
 
+@pytest.mark.slow
 def test_without_an_answer_nobody_goes_on_and_it_ends(node: Node, locks: Locks) -> None:
     locks.answers = [witness.Answer(witness.ERROR, said="no route to host")]
     node.box.write(f"{PLACE}/idle_timeout_ms", "5000\n")
@@ -762,6 +770,7 @@ def test_a_peer_that_is_not_said_to_be_lost_any_more_is_not_switched_off(
     assert records.read("web", "survivor") is None
 
 
+@pytest.mark.slow
 def test_an_agent_that_lies_leaves_the_node_frozen(node: Node, agent: Box) -> None:
     agent.write("/lies", "")
     agent.write(f"{PLACE}/idle_timeout_ms", "5000\n")

@@ -256,6 +256,7 @@ def test_it_is_remembered_who_has_the_data_until_the_peer_has_them_too(service: 
         "outdated-but-there",
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_of_any_other_peer_nothing_is_remembered(service: Service, begin: str, news: str) -> None:
     attached()
     service.stream(begin + news)
@@ -287,6 +288,7 @@ def test_a_late_stack_is_started_when_the_peer_comes(service: Service) -> None:
     assert len(service.starts()) == 1
 
 
+@pytest.mark.slow
 def test_a_refused_promotion_is_tried_again_after_a_pause(service: Service) -> None:
     attached()
     waiting(kind="refused", NOT_BEFORE=f"{time.monotonic() + 2.0:.3f}")
@@ -387,6 +389,7 @@ def test_a_stack_that_was_stopped_stays_stopped(service: Service) -> None:
     assert service.starts() == []
 
 
+@pytest.mark.slow
 def test_a_refused_start_is_tried_again_but_not_at_full_speed(service: Service) -> None:
     service.box.tool("systemctl", "echo 'Failed to start: transaction is destructive' >&2; exit 1")
     attached()
@@ -416,6 +419,7 @@ def test_alone_is_over_when_both_are_in_step_again(service: Service) -> None:
     service.until(lambda: records.read("web", "alone") is None)
 
 
+@pytest.mark.slow
 def test_alone_by_its_policy_at_its_time(service: Service) -> None:
     attached()
     service.box.write("/gi", GI_RAN_ALONE)
@@ -430,6 +434,7 @@ def test_alone_by_its_policy_at_its_time(service: Service) -> None:
 
 
 @pytest.mark.parametrize("reason", ["clean metadata", "wait", "split brain before"])
+@pytest.mark.slow
 def test_not_alone_without_proof(service: Service, reason: str) -> None:
     attached()
     service.box.write("/gi", GI_CLEAN if reason == "clean metadata" else GI_RAN_ALONE)
@@ -515,6 +520,7 @@ def dumps(service: Service) -> int:
     return len([call for call in service.box.calls if call.startswith("drbdsetup events2") and "--now" not in call])
 
 
+@pytest.mark.slow
 def test_lost_events_and_an_end_bring_a_new_dump(service: Service) -> None:
     attached()
     waiting()
@@ -612,6 +618,7 @@ def adjusts(service: Service) -> list[str]:
     return [call for call in service.box.calls if call.startswith("drbdadm")]
 
 
+@pytest.mark.slow
 def test_connects_again_when_the_address_is_there(service: Service) -> None:
     attached()
     service.box.write("/dev/kmsg", BIND_FAILED)
@@ -624,6 +631,7 @@ def test_connects_again_when_the_address_is_there(service: Service) -> None:
     assert len(adjusts(service)) == 1
 
 
+@pytest.mark.slow
 def test_connects_again_what_the_peer_has_declined_until_it_does_not(service: Service) -> None:
     """DRBD 9: a peer that is frozen with older data declines until it is reset, and the node that went on hangs up."""
     attached()
@@ -649,6 +657,7 @@ def test_connects_what_was_attached_without_its_address_also_when_that_came_unse
     service.until(lambda: records.read("web", "unconnected") is None)
 
 
+@pytest.mark.slow
 def test_connects_it_again_when_drbdadm_has_failed(service: Service) -> None:
     attached()
     records.write("web", "unconnected", ADDRESS="127.0.0.1")
@@ -673,6 +682,7 @@ def test_connects_it_again_when_drbdadm_has_failed(service: Service) -> None:
         "",
     ],
 )
+@pytest.mark.slow
 def test_never_connects_again_for_another_reason(service: Service, log: str) -> None:
     attached()
     service.box.write("/dev/kmsg", log)
@@ -683,6 +693,7 @@ def test_never_connects_again_for_another_reason(service: Service, log: str) -> 
     assert adjusts(service) == []
 
 
+@pytest.mark.slow
 def test_not_while_a_wait_of_the_boot_does_it(service: Service) -> None:
     attached()
     waiting("boot")
@@ -697,6 +708,7 @@ def test_not_while_a_wait_of_the_boot_does_it(service: Service) -> None:
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("ip", path=SYSTEM), reason="a network of its own needs root and ip"
 )
+@pytest.mark.slow
 def test_wakes_when_the_address_comes(service: Service) -> None:
     ip = shutil.which("ip", path=SYSTEM) or ""
     attached(ADDRESS="192.0.2.7")
@@ -719,6 +731,7 @@ def test_wakes_when_the_address_comes(service: Service) -> None:
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("ip", path=SYSTEM), reason="a network of its own needs root and ip"
 )
+@pytest.mark.slow
 def test_starts_what_o2cb_has_given_up_when_its_address_comes(service: Service) -> None:
     ip = shutil.which("ip", path=SYSTEM) or ""
     attached()
@@ -753,6 +766,7 @@ def test_each_stack_that_o2cb_has_given_up_is_started(service: Service) -> None:
 
 
 @pytest.mark.parametrize("stopped", [True, False])
+@pytest.mark.slow
 def test_what_was_stopped_or_waits_for_its_peer_is_not_started_for_o2cbs_address(
     service: Service, stopped: bool
 ) -> None:
@@ -831,6 +845,7 @@ def test_drbd_9_is_asked_what_is_out_of_sync_while_the_peer_is_away(service: Ser
     service.until(lambda: 'drbdocfs_out_of_sync_bytes{stack="web",resource="r0"} 8192\n' in service.metrics)
 
 
+@pytest.mark.slow
 def test_it_sleeps_while_nothing_happens(service: Service) -> None:
     service.box.monkeypatch.setenv("DRBDOCFS_TEXTFILE_DIRECTORIES", "")
     attached()
@@ -887,6 +902,7 @@ O2NET_UP = "5,2,3,-;o2net: Connected to node server2 (num 2) at 10.0.0.2:7777\n"
 
 
 @pytest.mark.parametrize(("log", "apart"), [(O2NET_DOWN, True), (O2NET_DOWN + O2NET_UP, False), ("", False)])
+@pytest.mark.slow
 def test_an_ocfs2_that_does_not_find_its_peer_again(service: Service, log: str, apart: bool) -> None:
     attached()
     service.box.write("/dev/kmsg", log)
@@ -902,6 +918,7 @@ def test_an_ocfs2_that_does_not_find_its_peer_again(service: Service, log: str, 
     assert len(found) == apart
 
 
+@pytest.mark.slow
 def test_a_resync_that_stalls_is_told(service: Service) -> None:
     attached()
     service.stream(READY)

@@ -201,6 +201,7 @@ HOLD = (
     ("taken", "freed", "limit", "least"),
     [(attach.TURNS, 60.0, 0.3, 0.3), (attach.TURNS, 1.0, 60.0, 1.0), (attach.TURNS - 1, 60.0, 60.0, 0.0)],
 )
+@pytest.mark.slow
 def test_attaches_take_turns_but_nobody_waits_for_ever(
     drbd: Box, monkeypatch: pytest.MonkeyPatch, taken: int, freed: float, limit: float, least: float
 ) -> None:
@@ -573,6 +574,7 @@ def test_wait_with_a_drbdsetup_that_fails(drbd: Box) -> None:
     assert refusal(wait).message == "drbdsetup events2 r0 ended with 20: Could not connect"
 
 
+@pytest.mark.slow
 def test_wait_shows_what_it_waits_for(drbd: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
@@ -718,6 +720,7 @@ def test_wait_after_a_split_brain_that_nobody_has_resolved(drbd: Box) -> None:
 
 
 @pytest.mark.parametrize("when_alone", ["wait", "newest", "always"])
+@pytest.mark.slow
 def test_wait_with_a_disk_that_is_not_good_goes_nowhere_alone(drbd: Box, when_alone: str) -> None:
     alone(drbd, when_alone, boot_timeout=1.5)
     drbd.write("/gi", PROVED)
@@ -751,6 +754,7 @@ def test_wait_in_a_resync_is_not_alone_however_long_it_takes(drbd: Box) -> None:
     assert "resync from the peer" in failure.message
 
 
+@pytest.mark.slow
 def test_the_time_without_the_peer_begins_when_it_goes(drbd: Box) -> None:
     alone(drbd, "always", peer_timeout=0.8)
     drbd.write("/state", READY.format(role="Secondary").replace(":Established", ":SyncSource"))
@@ -902,6 +906,7 @@ def test_a_record_that_makes_no_sense_begins_anew(drbd: Box, junk: str) -> None:
 
 
 @pytest.mark.parametrize(("waited", "limit"), [("28.5", 1.5), ("40", 1.0)])
+@pytest.mark.slow
 def test_what_the_attach_waited_for_counts(drbd: Box, waited: str, limit: float) -> None:
     alone(drbd, "wait", peer_timeout=90)
     records.write("web", "attach", RESOURCE="r0", WAITED=waited)
@@ -910,6 +915,7 @@ def test_what_the_attach_waited_for_counts(drbd: Box, waited: str, limit: float)
     assert limit - 0.1 < time.monotonic() - began < limit + 0.6
 
 
+@pytest.mark.slow
 def test_what_the_attach_waited_for_counts_once(drbd: Box) -> None:
     # Started again by hand or by the follow service, it holds no boot back.
     alone(drbd, "wait", peer_timeout=90, boot_timeout=2)
@@ -1089,6 +1095,7 @@ def test_an_address_that_came_between_attach_and_wait_connects(lost: Box, monkey
     assert records.read("web", "unconnected") is None
 
 
+@pytest.mark.slow
 def test_an_address_that_is_there_and_a_connection_that_is_refused_is_no_matter_of_waiting(
     lost: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1174,6 +1181,7 @@ def test_the_follow_service_waits_on_when_the_peer_has_gone(drbd: Box, monkeypat
 TRANSIENT = "'drbdadm primary r0' failed (exit 11): 0: State change failed: (-18) In transient state"
 
 
+@pytest.mark.slow
 def test_what_drbd_refuses_with_the_peer_there_is_tried_again_later(
     drbd: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1416,6 +1424,7 @@ def test_an_automount_point_waits_for_us(drbd: Box) -> None:
     promote.start(Layer("promote", "web"))
 
 
+@pytest.mark.slow
 def test_demotion_tries_again_while_udev_holds_the_device(drbd: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     drbd.write("/state", READY.format(role="Primary"))
     held = drbd.write("/held", "")

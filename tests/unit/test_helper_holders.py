@@ -136,6 +136,7 @@ def test_what_systemd_awaits_before_the_unmount_is_never_ended(host: Box, capfd:
 
 
 @pytest.mark.parametrize(("policy", "signals"), [("report", []), ("kill", ["kill 12 15", "kill 12 9"])])
+@pytest.mark.slow
 def test_what_does_not_stop_in_time_is_one_of_the_rest(host: Box, policy: str, signals: list[str]) -> None:
     host.write("/jobs", "77 cron.service stop running\n")
     process(host, 12, cwd="/mnt/web")
@@ -193,6 +194,7 @@ def real(host: Box, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str],
         ("kill", "trap '' TERM; echo; while :; do /bin/sleep 1; done", "gone"),
     ],
 )
+@pytest.mark.slow
 def test_a_real_process(
     host: Box, real: Callable[[str], int], policy: str, script: str, code: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,6 +221,7 @@ def test_who_is_never_sent_a_signal(host: Box, policy: str, capfd: pytest.Captur
     assert "cannot be unmounted now" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_another_process_with_the_same_number_is_left_alone(host: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     process(host, 12, cwd="/mnt/web")
     found = tool.of_mount("/dev/drbd0")
@@ -277,6 +280,7 @@ def drbd(host: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
 
 @pytest.mark.parametrize(("module", "kind"), [(promote, "promote"), (attach, "attach")])
 @pytest.mark.parametrize("mounted", [True, False])
+@pytest.mark.slow
 def test_a_stop_that_cannot_names_who_is_in_the_way(drbd: Box, module: object, kind: str, mounted: bool) -> None:
     if mounted:
         process(drbd, 12, cwd="/mnt/web/x")

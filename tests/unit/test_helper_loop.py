@@ -182,6 +182,7 @@ def test_losetup_that_lies_is_found_out(system: Box) -> None:
     assert refusal().message == "/dev/loop7 is not bound to /drbd-loop.img although losetup said so"
 
 
+@pytest.mark.slow
 def test_losetup_that_fails_is_quoted(system: Box) -> None:
     system.tool("losetup", "[ $1 = --list ] && exit 0; echo 'losetup: /drbd-loop.img: failed' >&2; exit 1")
     assert refusal().message == "losetup /dev/loop7 /drbd-loop.img failed: losetup: /drbd-loop.img: failed"

@@ -128,6 +128,7 @@ def test_it_says_what_is_missing_also_where_nothing_can_be_left_to_the_follow_se
     assert "drbdocfs-follow.service cannot go on with it" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_it_waits_for_its_address_as_long_as_the_stacks_wait_in_all(absent: Box) -> None:
     # One of them has waited for the address already; what the other one may wait yet is more.
     records.write("web", "attach", WAITED="0.4")
@@ -160,6 +161,7 @@ def test_without_a_stack_nobody_is_told_to_start_one(absent: Box) -> None:
     assert records.instances("cluster-address") == []
 
 
+@pytest.mark.slow
 def test_it_goes_on_while_a_stack_waits_that_has_begun_later(absent: Box) -> None:
     records.write("mail", "waiting", STATE="boot", PID=str(os.getpid()))
     comes(absent, 2.0)
@@ -168,6 +170,7 @@ def test_it_goes_on_while_a_stack_waits_that_has_begun_later(absent: Box) -> Non
 
 
 @pytest.mark.parametrize("state", ["late", "boot"], ids=["late", "killed"])
+@pytest.mark.slow
 def test_a_stack_that_does_not_wait_any_more_is_not_waited_for(absent: Box, state: str) -> None:
     records.write("mail", "waiting", STATE=state, PID="0" if state == "late" else "999999999")
     comes(absent, 4.0)

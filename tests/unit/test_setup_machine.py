@@ -121,6 +121,7 @@ def test_the_lock_of_the_lists_is_waited_for(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
+@pytest.mark.slow
 def test_lists_that_cannot_be_had_leave_it_to_the_installation(machine: Machine, there: bool) -> None:
     machine.write("missing", "lintian\n")
     machine.write("known", "lintian\n")

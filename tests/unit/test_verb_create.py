@@ -413,6 +413,7 @@ def cut_at(place: Path, patch: pytest.MonkeyPatch, words: str, when: str = "afte
     raise AssertionError(words)
 
 
+@pytest.mark.slow
 def test_a_file_system_that_was_ended_after_its_run_is_never_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,6 +440,7 @@ def test_no_file_system_is_made_while_the_other_side_may_use_it(
     assert not [call for call in made.calls if "mkfs.ocfs2" in call]
 
 
+@pytest.mark.slow
 def test_a_generation_that_cannot_be_read_is_not_a_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -484,6 +486,7 @@ def test_a_resource_file_that_drbdadm_refuses_does_not_stay(
     assert not world.exists("server1", "/etc/drbd.d/r0.res")
 
 
+@pytest.mark.slow
 def test_the_other_side_that_goes_in_the_first_sync_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -821,6 +821,7 @@ def test_undo_of_a_set_that_has_done_nothing_touches_nothing(
 
 
 @pytest.mark.parametrize("long", [False, True])
+@pytest.mark.slow
 def test_a_reader_that_has_gone_stops_nothing(host: Host, long: bool) -> None:
     """As with 'drbdocfs import --write | head': the page itself may be more than a pipe's reader takes."""
     before = host.tree()

@@ -234,6 +234,7 @@ def test_no_split_brain_is_0(pair: Pair, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out.startswith("web (r0): no split brain\n")
 
 
+@pytest.mark.slow
 def test_the_right_steps_in_the_right_order(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
     pair.mount("server1")
     assert resolve() == 0
@@ -250,6 +251,7 @@ def test_the_right_steps_in_the_right_order(pair: Pair, capsys: pytest.CaptureFi
     assert records.read("web", "resolving") is None
 
 
+@pytest.mark.slow
 def test_this_host_is_the_victim(pair: Pair) -> None:
     pair.mount("server2")
     assert main(["split-brain", "web", "--victim", "server1", "--yes"]) == 0
@@ -261,6 +263,7 @@ def test_this_host_is_the_victim(pair: Pair) -> None:
     assert pair.calls[3] == "server1: systemctl start drbdocfs@web.target"
 
 
+@pytest.mark.slow
 def test_victim_stopped_and_survivor_listening(pair: Pair) -> None:
     pair.down("server2")
     pair.change("server1", conn="Connecting")
@@ -274,6 +277,7 @@ def test_victim_stopped_and_survivor_listening(pair: Pair) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_victim_that_waits_is_stopped_first(pair: Pair) -> None:
     pair.change("server2", role="Secondary")
     pair.write("server2", "/run/drbdocfs/web.waiting", "STATE=late\nWHEN_ALONE=always\n")
@@ -305,6 +309,7 @@ def test_a_mounted_victim_is_refused(pair: Pair, victim: str, capsys: pytest.Cap
     assert pair.calls == []
 
 
+@pytest.mark.slow
 def test_a_heartbeat_on_the_victim_is_refused(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
     pair.write("server2", "/sys/kernel/config/cluster/web/heartbeat/A1B2/dev", "drbd0\n")
     pair.write("server2", "/sys/kernel/config/cluster/web/heartbeat/A1B2/blocks", "255\n")
@@ -333,12 +338,14 @@ def test_the_name_then_the_address_or_where_it_is_told(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("victim", ["server", "nobody", "SERVER2"])
+@pytest.mark.slow
 def test_the_victim_is_named_in_full(pair: Pair, victim: str) -> None:
     assert main(["split-brain", "web", "--victim", victim, "--yes"]) == 2
     assert pair.calls == []
 
 
 @pytest.mark.parametrize(("answer", "status"), [("yes\n", 0), ("y\n", 1), ("", 1)])
+@pytest.mark.slow
 def test_it_asks(pair: Pair, answer: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ask, "possible", lambda: True)
     (pair.place / "answer").write_text(answer)

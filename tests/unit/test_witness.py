@@ -521,6 +521,7 @@ GOOD = "drbdocfs-witness 1: lock server1 a1 2026-11-24T00:00:00Z -\n"
      GOOD.replace("server1", "\xff"), GOOD.replace("server1 ", ""), GOOD.replace("lock", "luck"), "x" * 5000,
      GOOD.replace("server1", "")],
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_damaged_lock_is_nobodys_and_cannot_be_taken(lock: Witness, text: str) -> None:
     (lock.place / f"{G}.0001").write_text(text, encoding="latin-1")
     lock("take", OTHER, "server2", "b1")
@@ -584,6 +585,7 @@ def test_the_words_come_from_ssh_where_there_are_no_others(lock: Witness) -> Non
      "take 0000000000000001 server1 a1", f"take 0x{G[2:]} server1 a1", f"take {G}0 server1 a1", "sh -i", "TAKE",
      f"/bin/take {G} server1 a1", f"take {G} server1 a1 #"],
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_hostile_command_is_refused_and_does_nothing(lock: Witness, tmp_path: Path, command: str) -> None:
     said = lock.ssh(command.replace("HERE", str(tmp_path)))
     assert said == (2, "")
@@ -744,6 +746,7 @@ def test_its_end_counts_though_something_keeps_the_pipe_open(over: Callable[[str
      "echo released", "echo not held", "echo ok 1", "echo 'sh: take: not found' >&2; exit 127",
      "head -c 3000000 /dev/zero", "yes taken"],
 )  # fmt: skip
+@pytest.mark.slow
 def test_an_answer_that_is_not_understood_is_an_error(over: Callable[[str], None], body: str) -> None:
     over(body)
     found = take(limit=1.5)
